@@ -1,0 +1,37 @@
+"""Packaging of b2t_fairseq; fairseq itself is an extra, because which distribution fits depends on the Python at hand."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "b2t_fairseq" / "version.py").read_text()).group(1)
+
+setup(
+    name="b2t_fairseq",
+    version=VERSION,
+    description="Deep Transformers for fairseq: the B2T connection and the methods it is compared with",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.8",
+    packages=find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]),
+    install_requires=[
+        "torch>=1.13",
+        "numpy",
+        "sacrebleu>=2.0",
+        "sacremoses",
+        "sentencepiece",
+        "subword-nmt",
+        "matplotlib",
+        "tqdm",
+        "tensorboardX",
+    ],
+    extras_require={
+        "ve": ["ve-fairseq==0.12.3"],
+        "fixed": ["fairseq-fixed==0.12.3.1"],
+        "test": ["pytest>=7", "pytest-xdist>=3", "ruff==0.17.6"],
+    },
+    entry_points={"console_scripts": ["b2t-fairseq=b2t_fairseq.cli:main"]},
+)
