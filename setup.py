@@ -15,7 +15,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    python_requires=">=3.8",
+    python_requires=">=3.10",
     packages=find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]),
     install_requires=[
         "torch>=1.13",
