@@ -1,0 +1,18 @@
+"""Deep Transformers for fairseq: the B2T connection and the methods it is compared with.
+
+This is a fairseq user directory: `fairseq-train DATA --user-dir b2t_fairseq --arch transformer_b2t_18_18 ...`.
+"""
+
+from . import compat
+from .errors import UserError, show_user_errors_as_one_line
+from .version import __version__
+
+compat.apply()  # before the models: what is registered next runs on the mended fairseq
+show_user_errors_as_one_line()
+
+from . import connections, models  # noqa: E402
+from .resume import check_signature_on_resume  # noqa: E402
+
+check_signature_on_resume()
+
+__all__ = ["UserError", "__version__", "compat", "connections", "models"]

@@ -1,0 +1,14 @@
+"""Post-LN: LN(x + F(x)).
+
+Vaswani et al. 2017, "Attention Is All You Need"; equation 1 of the B2T paper.
+"""
+
+from .base import Connection
+from .registry import register_connection
+
+
+@register_connection("post")
+class PostLN(Connection):
+    def sublayer(self, x, l, j, branch, norms):
+        (norm,) = norms
+        return norm(x + branch(x))

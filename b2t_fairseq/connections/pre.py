@@ -1,0 +1,16 @@
+"""Pre-LN: x + F(LN(x)), and one LN after the whole stack.
+
+Baevski and Auli 2019, Xiong et al. 2020; equation 2 of the B2T paper.
+"""
+
+from .base import Connection
+from .registry import register_connection
+
+
+@register_connection("pre")
+class PreLN(Connection):
+    has_final_norm = True
+
+    def sublayer(self, x, l, j, branch, norms):
+        (norm,) = norms
+        return x + branch(norm(x))

@@ -1,0 +1,19 @@
+"""Attention, layer and stack, with stock fairseq's parameter names."""
+
+from .attention import MultiheadAttention, additive_mask
+from .config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
+from .layer import Branch, Context, TransformerLayer
+from .stack import Stack
+
+__all__ = [
+    "CROSS_ATTENTION",
+    "FEED_FORWARD",
+    "SELF_ATTENTION",
+    "Branch",
+    "Context",
+    "MultiheadAttention",
+    "Stack",
+    "StackConfig",
+    "TransformerLayer",
+    "additive_mask",
+]

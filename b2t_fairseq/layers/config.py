@@ -1,0 +1,41 @@
+"""What a stack of layers is made of: told to the stack, to each layer and to the connection."""
+
+from dataclasses import dataclass
+
+SELF_ATTENTION, CROSS_ATTENTION, FEED_FORWARD = "SA", "CA", "FF"
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """The sizes of one stack.
+
+    Attributes:
+        side: "encoder" or "decoder"; a language model is a decoder without an encoder.
+        depth: number of layers L of this stack.
+        other_depth: number of layers of the other stack, or None if there is no other.
+        width: model width d.
+        ffn_width: inner width of the feed-forward sub-layer.
+        heads: attention heads.
+        kinds: the sub-layers of a layer, in order, of "SA", "CA", "FF".
+        dropout, attention_dropout, activation_dropout: probabilities: after each sub-layer (and on the embedding), on
+            the attention probabilities, inside the feed-forward sub-layer.
+        activation: name of the feed-forward activation, as fairseq names them.
+        memory_width: width of the encoder states that cross-attention reads, if it is not `width`.
+    """
+
+    side: str
+    depth: int
+    width: int
+    ffn_width: int
+    heads: int
+    kinds: tuple[str, ...] = (SELF_ATTENTION, FEED_FORWARD)
+    other_depth: int | None = None
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    activation: str = "relu"
+    memory_width: int | None = None
+
+    @property
+    def is_language_model(self) -> bool:
+        return self.side == "decoder" and self.other_depth is None

@@ -1,0 +1,156 @@
+"""One Transformer layer, with or without cross-attention; what joins its sub-layers is the connection's business."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fairseq import utils
+from fairseq.modules import FairseqDropout
+from torch import Tensor, nn
+
+from .attention import MultiheadAttention
+from .config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
+
+STOCK_PREFIX = {SELF_ATTENTION: "self_attn", CROSS_ATTENTION: "encoder_attn", FEED_FORWARD: "final"}
+
+
+class Branch(NamedTuple):
+    """A sub-layer F: `branch(x)` is dropout(raw(x)), (T, B, C) -> (T, B, C)."""
+
+    raw: Callable[[Tensor], Tensor]
+    dropout: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.dropout(self.raw(x))
+
+
+class Context(NamedTuple):
+    """What the layers of a stack read besides the stream; the same for all of them.
+
+    Attributes:
+        mask: additive self-attention mask (`additive_mask`), or None.
+        causal: self-attention hides the future; only without a mask.
+        padding: (B, T) bool, the new positions' padding, in incremental decoding only.
+        memory: encoder states (S, B, C_memory), if there is cross-attention.
+        memory_mask: additive cross-attention mask.
+        incremental_state: fairseq's caches of incremental decoding.
+    """
+
+    mask: Tensor | None = None
+    causal: bool = False
+    padding: Tensor | None = None
+    memory: Tensor | None = None
+    memory_mask: Tensor | None = None
+    incremental_state: dict | None = None
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention, cross-attention if the stack has it, feed-forward, joined by a connection.
+
+    Args:
+        config: sizes of the stack.
+        connection: asked once, here, which norms each sub-layer needs.
+        number: the layer's number l = 1...L.
+    """
+
+    def __init__(self, config: StackConfig, connection: nn.Module, number: int):
+        super().__init__()
+        self.config, self.number = config, number
+        self.need_attn = True  # fairseq's generator turns it off where alignments are not wanted
+        self.dropout_module = FairseqDropout(config.dropout, module_name=self.stock_class_name)
+        self.activation_dropout_module = FairseqDropout(config.activation_dropout, module_name=self.stock_class_name)
+        self.activation_fn = utils.get_activation_fn(config.activation)
+        self._norms = []
+        for kind in config.kinds:
+            inner = connection.inner_norms(number, kind)
+            if kind == FEED_FORWARD:
+                self.fc1 = nn.Linear(config.width, config.ffn_width)
+                self.fc2 = nn.Linear(config.ffn_width, config.width)
+                self.ffn_layernorm = nn.LayerNorm(config.ffn_width) if inner else None
+            else:
+                memory_width = config.memory_width if kind == CROSS_ATTENTION else None
+                attention = MultiheadAttention(
+                    config.width, config.heads, memory_width, config.attention_dropout, inner_norms=inner
+                )
+                self.add_module(STOCK_PREFIX[kind], attention)
+            names = [f"{STOCK_PREFIX[kind]}_{name}" for name in connection.norms(number, kind)]
+            for name in names:
+                self.add_module(name, nn.LayerNorm(config.width))
+            self._norms.append(names)
+
+    @property
+    def stock_class_name(self) -> str:
+        """The name under which `--retain-dropout-modules` knows such a layer."""
+        return f"Transformer{self.config.side.capitalize()}Layer"
+
+    def forward(
+        self, stream: Any, connection: nn.Module, context: Context, weights_to: list[Tensor] | None = None
+    ) -> Any:
+        """Let the stream through the layer.
+
+        Args:
+            stream: what the connection carries: a tensor (T, B, C) or a named tuple of tensors.
+            connection: decides how the sub-layers are joined.
+            context: masks, encoder states and caches.
+            weights_to: if given, the last attention's probabilities (H, B, T, S) are appended to it.
+        """
+        branches = {
+            SELF_ATTENTION: lambda x: self.self_attention(x, context, weights_to),
+            CROSS_ATTENTION: lambda x: self.cross_attention(x, context, weights_to),
+            FEED_FORWARD: self.feed_forward,
+        }
+        stream = connection.enter_layer(stream, self.number)
+        for j, kind in enumerate(self.config.kinds):
+            norms = tuple(getattr(self, name) for name in self._norms[j])
+            stream = connection.sublayer(stream, self.number, j, Branch(branches[kind], self.dropout_module), norms)
+        return connection.leave_layer(stream, self.number)
+
+    def self_attention(self, x: Tensor, context: Context, weights_to: list[Tensor] | None) -> Tensor:
+        needed = weights_to is not None and CROSS_ATTENTION not in self.config.kinds
+        x, weights = self.self_attn(
+            x,
+            mask=context.mask,
+            causal=context.causal,
+            padding=context.padding,
+            incremental_state=context.incremental_state,
+            need_weights=needed,
+        )
+        if needed:
+            weights_to.append(weights)
+        return x
+
+    def cross_attention(self, x: Tensor, context: Context, weights_to: list[Tensor] | None) -> Tensor:
+        x, weights = self.encoder_attn(
+            x,
+            memory=context.memory,
+            mask=context.memory_mask,
+            incremental_state=context.incremental_state,
+            need_weights=weights_to is not None,
+        )
+        if weights_to is not None:
+            weights_to.append(weights)
+        return x
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        x = self.activation_dropout_module(self.activation_fn(self.fc1(x)))
+        if self.ffn_layernorm is not None:
+            x = self.ffn_layernorm(x)
+        return self.fc2(x)
+
+    def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
+        """Called by fairseq's generator: attention weights are computed only where alignments are wanted."""
+        self.need_attn = need_attn
+
+    def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:
+        """Accept names of older fairseq versions."""
+        for i, kind in enumerate(self.config.kinds):
+            for part in ("weight", "bias"):
+                old = state_dict.pop(f"{name}.layer_norms.{i}.{part}", None)
+                if old is not None:
+                    state_dict[f"{name}.{STOCK_PREFIX[kind]}_layer_norm.{part}"] = old
+        # fairseq 0.12.2 saves unused copies for torch's inference fast path beside each encoder layer
+        for copy in ("in_proj", "out_proj", "fc1", "fc2"):
+            for part in ("weight", "bias"):
+                state_dict.pop(f"{name}.{copy}_{part}", None)
+
+    def extra_repr(self) -> str:
+        return f"number={self.number}"

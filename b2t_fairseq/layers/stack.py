@@ -1,0 +1,90 @@
+"""The stack: owns the layers and the connection, opens the stream, loops over the layers, closes it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .config import StackConfig
+from .layer import Context, TransformerLayer
+
+
+class Stack(nn.Module):
+    """L Transformer layers joined by one connection.
+
+    It stands where stock fairseq has its list of layers (`encoder.layers`), and is indexed like that list, so its
+    parameters keep their stock names: `encoder.layers.0.fc1.weight`. The connection's own, if it has any, are
+    `encoder.layers.connection.*`. The stack's final LayerNorm stays where fairseq has it, in the encoder or decoder.
+
+    Args:
+        config: sizes of the stack.
+        connection: how the sub-layers are joined.
+        layerdrop: probability of skipping a layer in training (LayerDrop, Fan et al. 2020).
+        checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(
+        self, config: StackConfig, connection: nn.Module, layerdrop: float = 0.0, checkpoint_activations: bool = False
+    ):
+        super().__init__()
+        self.config = config
+        self.layerdrop, self.checkpoint_activations = layerdrop, checkpoint_activations
+        for i in range(config.depth):
+            self.add_module(str(i), TransformerLayer(config, connection, number=i + 1))
+        self.connection = connection
+        self.init_name = "default"  # shown by print(model)
+
+    def __len__(self) -> int:
+        return self.config.depth
+
+    def __getitem__(self, i: int) -> TransformerLayer:
+        return self.get_submodule(str(range(len(self))[i]))
+
+    def __iter__(self) -> Iterator[TransformerLayer]:
+        return (self[i] for i in range(len(self)))
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Context,
+        final_norm: nn.Module | None = None,
+        hidden: list[Tensor] | None = None,
+        weights_from: int | None = None,
+        weights_to: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Run the stack.
+
+        Args:
+            x: (T, B, C), the embedding.
+            context: masks, encoder states and caches.
+            final_norm: the LayerNorm after the stack, if the connection has one.
+            hidden: if given, each layer's output (T, B, C) is appended to it.
+            weights_from: index of the layer whose attention probabilities are wanted.
+            weights_to: where they are appended.
+
+        Returns:
+            (T, B, C).
+        """
+        stream = self.connection.open(x)
+        recompute = self.checkpoint_activations and torch.is_grad_enabled()
+        for i, layer in self.kept_layers():
+            sink = weights_to if i == weights_from else None
+            if recompute:
+                # the non-reentrant form: it alone carries gradients through tuples and module attributes
+                stream = checkpoint(layer, stream, self.connection, context, sink, use_reentrant=False)
+            else:
+                stream = layer(stream, self.connection, context, sink)
+            if hidden is not None:
+                hidden.append(self.connection.output(stream))
+        return self.connection.close(stream, final_norm)
+
+    def kept_layers(self) -> Iterator[tuple[int, TransformerLayer]]:
+        """All layers; in training without those that LayerDrop drops."""
+        dropping = self.training and self.layerdrop > 0
+        kept = torch.rand(len(self)).gt(self.layerdrop).tolist() if dropping else [True] * len(self)
+        return ((i, layer) for i, layer in enumerate(self) if kept[i])
+
+    def extra_repr(self) -> str:
+        kept = f"layerdrop={self.layerdrop}, checkpoint_activations={self.checkpoint_activations}"
+        return f"connection={self.connection.name}, init={self.init_name}, layers={len(self)}, {kept}"

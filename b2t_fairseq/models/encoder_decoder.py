@@ -1,0 +1,199 @@
+"""Encoder and decoder of a translation model around our stacks.
+
+Embeddings, positions, projections and the output layer are fairseq's base classes'; the layers, and the loop over them,
+are the stack's.
+"""
+
+import copy
+
+import torch
+from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
+from torch import Tensor, nn
+
+from ..layers import Context, Stack, additive_mask
+
+
+def drop_words(embedded: Tensor, rate: float, keep_first: bool = False) -> Tensor:
+    """Word dropout: each (sentence, position) keeps its token embedding with probability 1 - rate, uncorrected.
+
+    Args:
+        embedded: token embeddings (B, T, C), before scale and positions.
+        rate: probability of losing an embedding; training only is the caller's business.
+        keep_first: never drop position 0 (the decoder's beginning of sentence).
+    """
+    if rate <= 0:
+        return embedded
+    kept = torch.rand(embedded.shape[:2], device=embedded.device) >= rate
+    if keep_first:
+        kept[:, 0] = True
+    return embedded * kept.unsqueeze(-1).to(embedded.dtype)
+
+
+def without_layers(cfg, stack: Stack):
+    """What the base class is built from: no layers of its own, and the final norm that the connection wants."""
+    cfg = copy.deepcopy(cfg)
+    own = getattr(cfg, stack.config.side)
+    own.layers, own.normalize_before = 0, stack.connection.has_final_norm
+    return cfg
+
+
+def adopt(module: nn.Module, cfg, stack: Stack) -> None:
+    """Put the stack where fairseq has its list of layers, and give the final norm the connection's epsilon."""
+    module.cfg, module.layers, module.num_layers = cfg, stack, len(stack)
+    if module.layer_norm is not None:
+        module.layer_norm.eps = stack.connection.final_norm_eps
+
+
+class B2TTransformerEncoder(TransformerEncoderBase):
+    """Transformer encoder.
+
+    Args:
+        cfg: fairseq's TransformerConfig.
+        dictionary: source dictionary.
+        embed_tokens: source embedding.
+        stack: our layers.
+        word_dropout: rate of `drop_words` in training.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, stack: Stack, word_dropout: float = 0.0):
+        super().__init__(without_layers(cfg, stack), dictionary, embed_tokens)
+        adopt(self, cfg, stack)
+        self.word_dropout = word_dropout
+
+    def forward(self, src_tokens, src_lengths=None, return_all_hiddens: bool = False, token_embeddings=None):
+        """Encode.
+
+        Args:
+            src_tokens: (B, T) token ids, padded left or right.
+            src_lengths: unused; kept for fairseq's callers.
+            return_all_hiddens: also return the embedding and each layer's output.
+            token_embeddings: (B, T, C), to be used instead of looking up `src_tokens`.
+
+        Returns:
+            fairseq's dictionary: "encoder_out" [(T, B, C)], "encoder_padding_mask" [(B, T)], ...
+        """
+        if token_embeddings is None:
+            token_embeddings = self.embed_tokens(src_tokens)
+        if self.training:
+            token_embeddings = drop_words(token_embeddings, self.word_dropout)
+        padding = src_tokens.eq(self.padding_idx)
+        has_padding = bool(padding.any())
+        x, embedding = self.forward_embedding(src_tokens, token_embeddings)
+        if has_padding:
+            x = x * (~padding).unsqueeze(-1).to(x.dtype)
+        x = x.transpose(0, 1)  # (B, T, C) -> (T, B, C)
+        hidden = [x] if return_all_hiddens else None
+        context = Context(mask=additive_mask(padding if has_padding else None, x))
+        x = self.layers(x, context, self.layer_norm, hidden)
+        lengths = (~padding).sum(1, dtype=torch.int32).reshape(-1, 1)
+        return {
+            "encoder_out": [x],
+            "encoder_padding_mask": [padding],
+            "encoder_embedding": [embedding],
+            "encoder_states": hidden or [],
+            "fc_results": [],
+            "src_tokens": [],
+            "src_lengths": [lengths],
+        }
+
+
+class B2TTransformerDecoder(TransformerDecoderBase):
+    """Transformer decoder, with or without an encoder beside it.
+
+    Args:
+        cfg: fairseq's TransformerConfig.
+        dictionary: target dictionary.
+        embed_tokens: target embedding.
+        stack: our layers.
+        word_dropout: rate of `drop_words` in training; the first position is always kept.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, stack: Stack, word_dropout: float = 0.0):
+        no_encoder = "CA" not in stack.config.kinds
+        super().__init__(without_layers(cfg, stack), dictionary, embed_tokens, no_encoder)
+        adopt(self, cfg, stack)
+        self.word_dropout = word_dropout
+
+    def embed(self, prev_output_tokens: Tensor, incremental_state: dict | None) -> tuple[Tensor, Tensor]:
+        """The decoder's input (B, T, C) and the tokens (B, T) it stands for: all, or the newest when decoding."""
+        positions = None
+        if self.embed_positions is not None:
+            positions = self.embed_positions(prev_output_tokens, incremental_state=incremental_state)
+        if incremental_state is not None:
+            prev_output_tokens = prev_output_tokens[:, -1:]
+            positions = None if positions is None else positions[:, -1:]
+        x = self.embed_tokens(prev_output_tokens)
+        if self.training:
+            x = drop_words(x, self.word_dropout, keep_first=True)
+        x = self.embed_scale * x
+        if self.project_in_dim is not None:
+            x = self.project_in_dim(x)
+        if positions is not None:
+            x = x + positions
+        if self.layernorm_embedding is not None:
+            x = self.layernorm_embedding(x)
+        return self.dropout_module(x), prev_output_tokens
+
+    def context(
+        self, x: Tensor, tokens: Tensor, encoder_out: dict | None, incremental_state: dict | None, full_context: bool
+    ) -> Context:
+        """Masks and encoder states for the layers.
+
+        Args:
+            x: (T, B, C), the embedding.
+            tokens: (B, T), the tokens it stands for.
+            encoder_out: the encoder's dictionary.
+            incremental_state: fairseq's caches.
+            full_context: no future is hidden (`full_context_alignment`).
+        """
+        padding = tokens.eq(self.padding_idx)
+        padding = padding if bool(padding.any()) else None
+        causal = incremental_state is None and not full_context
+        memory = memory_mask = None
+        if encoder_out is not None and encoder_out["encoder_out"]:
+            memory = encoder_out["encoder_out"][0]
+            masks = encoder_out["encoder_padding_mask"]
+            if masks and masks[0] is not None and bool(masks[0].any()):
+                memory_mask = additive_mask(masks[0], memory)
+        if incremental_state is not None:
+            return Context(padding=padding, memory=memory, memory_mask=memory_mask, incremental_state=incremental_state)
+        if padding is None:
+            return Context(causal=causal, memory=memory, memory_mask=memory_mask)
+        mask = additive_mask(padding, x, causal_length=x.size(0) if causal else 0)
+        return Context(mask=mask, memory=memory, memory_mask=memory_mask)
+
+    def extract_features(
+        self,
+        prev_output_tokens,
+        encoder_out=None,
+        incremental_state=None,
+        full_context_alignment: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+    ):
+        """Decode up to, but without, the output layer.
+
+        Args:
+            prev_output_tokens: (B, T) token ids, the target shifted by one.
+            encoder_out: what the encoder returned.
+            incremental_state: fairseq's caches; then only the last position is computed.
+            full_context_alignment: let self-attention see the future.
+            alignment_layer: index of the layer whose attention to the source is returned; default the last, and then
+                only in evaluation, where fairseq has not switched it off.
+            alignment_heads: mean over the first so many heads; default all.
+
+        Returns:
+            (B, T, C) and fairseq's dictionary: "attn" [(B, T, S) or None], "inner_states" [(T, B, C), ...].
+        """
+        x, tokens = self.embed(prev_output_tokens, incremental_state)
+        x = x.transpose(0, 1)  # (B, T, C) -> (T, B, C)
+        context = self.context(x, tokens, encoder_out, incremental_state, full_context_alignment)
+        hidden, weights = [x], []
+        wanted = alignment_layer is not None or (not self.training and self.layers[-1].need_attn)
+        weights_from = (self.num_layers - 1 if alignment_layer is None else alignment_layer) if wanted else None
+        x = self.layers(x, context, self.layer_norm, hidden, weights_from, weights)
+        attention = weights[0][:alignment_heads].float().mean(0) if weights else None
+        x = x.transpose(0, 1)  # (T, B, C) -> (B, T, C)
+        if self.project_out_dim is not None:
+            x = self.project_out_dim(x)
+        return x, {"attn": [attention], "inner_states": hidden}

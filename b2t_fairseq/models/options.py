@@ -1,0 +1,147 @@
+"""The command-line options that every model of ours has, and what is made of them."""
+
+import argparse
+import logging
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..connections import CONNECTIONS, Connection, get_connection, parse_options
+from ..errors import UserError
+from ..init import CHOICES, INITIALISATIONS, Stacks, initialise, resolve
+from ..layers import Stack, StackConfig
+from ..signature import check_same_function, make_signature
+
+logger = logging.getLogger(__name__)
+
+
+def one_of(choices) -> Any:
+    """An argparse type: a name out of `choices`; the error lists them."""
+
+    def check(name: str) -> str:
+        if name not in choices:
+            raise argparse.ArgumentTypeError(f"'{name}' is unknown: choose one of {', '.join(choices)}")
+        return name
+
+    return check
+
+
+def add_connection_args(parser: ArgumentParser) -> None:
+    """`--connection*`; without argparse defaults, which would hide the architecture's."""
+    parser.add_argument(
+        "--connection",
+        type=one_of(CONNECTIONS),
+        metavar="NAME",
+        help=f"how residuals and layer norms are joined: {', '.join(CONNECTIONS)}",
+    )
+    parser.add_argument(
+        "--connection-init",
+        type=one_of(CHOICES),
+        metavar="NAME",
+        help=f"initialisation: auto (the connection's own), {', '.join(INITIALISATIONS)}",
+    )
+    parser.add_argument(
+        "--connection-options",
+        metavar="NAME=VALUE,...",
+        help="options of the connection itself, such as final_norm=true",
+    )
+
+
+class Plan(NamedTuple):
+    """Which connection, with which options, initialised how: the three options, checked."""
+
+    connection: type[Connection]
+    options: Mapping[str, Any]
+    init: str
+
+    @classmethod
+    def from_args(cls, args: Any) -> "Plan":
+        """Read the options of a Namespace or TransformerConfig.
+
+        Raises:
+            UserError: an unknown name, or an option of fairseq's that our layers do not have.
+        """
+        refuse_unsupported(args)
+        connection = get_connection(getattr(args, "connection", None) or "b2t")
+        options = parse_options(connection, getattr(args, "connection_options", None))
+        init = resolve(getattr(args, "connection_init", None), connection.default_init)
+        return cls(connection, options, init)
+
+    def build_stack(self, config: StackConfig, layerdrop: float = 0.0, checkpoint_activations: bool = False) -> Stack:
+        return Stack(config, self.connection(config, **self.options), layerdrop, checkpoint_activations)
+
+    def signature(self, layers: str) -> str:
+        """Signature of a model with these depths, e.g. "18-18"."""
+        changed = {k: v for k, v in self.options.items() if v != self.connection.options[k].default}
+        return make_signature(self.connection.name, changed, self.init, layers)
+
+    def finish(self, args: Any, stacks: Stacks) -> str:
+        """Initialise a new model, log its signature and write it into the arguments that checkpoints save.
+
+        Raises:
+            UserError: the arguments come from a checkpoint of another connection (`--model-overrides`).
+        """
+        initialise(stacks, self.init)
+        for stack in stacks.present():
+            stack.init_name = self.init
+        signature = self.signature("-".join(str(len(stack)) for stack in stacks.present()))
+        check_same_function(getattr(args, "connection_signature", None), signature, "the checkpoint")
+        write(args, "connection_signature", signature)
+        logger.info(f"signature: {signature}")
+        return signature
+
+
+def write(args: Any, name: str, value: Any) -> None:
+    """Set an argument on a Namespace or on hydra's closed DictConfig."""
+    from omegaconf import OmegaConf, open_dict
+
+    if OmegaConf.is_config(args):
+        with open_dict(args):
+            args[name] = value
+    else:
+        setattr(args, name, value)
+
+
+UNSUPPORTED = {
+    "encoder_normalize_before": "the connection decides where the norms are: use --connection pre",
+    "decoder_normalize_before": "the connection decides where the norms are: use --connection pre",
+    "quant_noise_pq": "our layers have no quantisation noise: use fairseq's own transformer",
+    "quant_noise_scalar": "our layers have no quantisation noise: use fairseq's own transformer",
+    "cross_self_attention": "our layers keep self- and cross-attention apart: use fairseq's own transformer",
+    "encoder_xformers_att_config": "our attention is torch's own fused kernel",
+    "decoder_xformers_att_config": "our attention is torch's own fused kernel",
+    "base_layers": "our stacks have no BASE layers",
+    "offload_activations": "our stacks recompute activations instead: use --checkpoint-activations",
+}
+
+
+def refuse_unsupported(args: Any) -> None:
+    """Raise a UserError for an option of fairseq's that would otherwise be ignored without a word."""
+    for name, why in UNSUPPORTED.items():
+        if getattr(args, name, None):
+            raise UserError(f"--{name.replace('_', '-')} does not go with --connection: {why}")
+    if getattr(args, "ddp_backend", None) == "fully_sharded":
+        raise UserError("--ddp-backend fully_sharded is not supported: use pytorch_ddp or legacy_ddp")
+
+
+def stack_config(args: Namespace, side: str, has_cross_attention: bool, other_depth: int | None) -> StackConfig:
+    """The sizes of one stack, from fairseq's flat arguments (`encoder_layers`, `decoder_embed_dim`, ...)."""
+
+    def own(name: str) -> Any:
+        return getattr(args, f"{side}_{name}")
+
+    return StackConfig(
+        side=side,
+        depth=own("layers"),
+        other_depth=other_depth,
+        width=own("embed_dim"),
+        ffn_width=own("ffn_embed_dim"),
+        heads=own("attention_heads"),
+        kinds=("SA", "CA", "FF") if has_cross_attention else ("SA", "FF"),
+        memory_width=args.encoder_embed_dim if has_cross_attention else None,
+        dropout=args.dropout,
+        attention_dropout=args.attention_dropout,
+        # models of before 2019 call it relu_dropout
+        activation_dropout=args.activation_dropout or getattr(args, "relu_dropout", 0.0) or 0.0,
+        activation=args.activation_fn,
+    )
