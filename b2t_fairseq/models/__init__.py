@@ -1,3 +1,3 @@
 """Models and architectures; importing the package registers them with fairseq."""
 
-from . import translation  # noqa: F401
+from . import translation, unknown_architecture  # noqa: F401
