@@ -1,0 +1,193 @@
+"""The average of several checkpoints' parameters, as one checkpoint that every fairseq command reads.
+
+    python -m b2t_fairseq.average_checkpoints --inputs runs/b2t --num-epoch-checkpoints 5 --output runs/b2t/average.pt
+
+fairseq has a script of this kind, but its wheels do not ship it. Everything but the parameters (configuration,
+dictionary, counters) comes from the newest file; the optimizer's state is left out, as it belongs to no average.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .compat import apply, load_checkpoint
+from .errors import UserError
+from .signature import parse_signature, signature_of
+
+NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
+    "epoch": r"checkpoint(\d+)\.pt",
+    "update": r"checkpoint_\d+_(\d+)\.pt",
+    "best": r"checkpoint\.best_(?P<metric>.+)_(-?\d+(?:\.\d+)?)\.pt",
+}
+VERSIONS = ("plugin", "fairseq")  # fields of a signature that say nothing about the model
+
+
+def average(paths: Sequence[str | Path]) -> dict[str, Any]:
+    """Average the parameters of `paths`; the first one gives everything else.
+
+    Sums are taken in float64 and every tensor keeps its type; integers are rounded down; parameters that share memory
+    in the first file (tied embeddings) share it in the result.
+
+    Raises:
+        UserError: a file cannot be read, or two files hold different models.
+    """
+    if not paths:
+        raise UserError("No checkpoints to average.")
+    result, sums = {}, OrderedDict()
+    for path in paths:
+        state = load_checkpoint(path)
+        if not result:
+            result = state
+            sums = OrderedDict((name, _wide(value)) for name, value in state["model"].items())
+            continue
+        _check_same_model(paths[0], result, path, state)
+        for name, value in state["model"].items():
+            if torch.is_tensor(value):
+                sums[name] += _wide(value)
+
+    means, shared = OrderedDict(), {}
+    for name, old in result["model"].items():
+        if not torch.is_tensor(old):
+            means[name] = old
+            continue
+        mean = sums[name] / len(paths) if old.is_floating_point() else sums[name] // len(paths)
+        mean = mean.to(old.dtype)
+        twin = shared.setdefault((old.data_ptr(), old.shape, old.stride(), old.dtype), mean)
+        means[name] = twin if torch.equal(twin, mean) else mean
+    result["model"] = means
+    result["last_optimizer_state"] = None
+    return result
+
+
+def _wide(value: Any) -> Any:
+    if not torch.is_tensor(value):
+        return value
+    return value.to(torch.float64 if value.is_floating_point() else torch.int64, copy=True)
+
+
+def _check_same_model(first: str | Path, one: dict, second: str | Path, other: dict) -> None:
+    signatures = signature_of(one), signature_of(other)
+    if _without_versions(signatures[0]) != _without_versions(signatures[1]):
+        raise UserError(
+            f"{first} and {second} hold different models and cannot be averaged: "
+            f"{signatures[0] or 'no signature'} and {signatures[1] or 'no signature'}."
+        )
+    shapes = [{n: tuple(getattr(v, "shape", ())) for n, v in state["model"].items()} for state in (one, other)]
+    different = sorted(n for n in {**shapes[0], **shapes[1]} if shapes[0].get(n) != shapes[1].get(n))
+    if different:
+        name = different[0]
+        raise UserError(
+            f"{first} and {second} hold different models and cannot be averaged: {len(different)} parameters differ, "
+            f"among them {name}: {shapes[0].get(name, 'missing')} and {shapes[1].get(name, 'missing')} "
+            f"(signatures: {signatures[0] or 'none'} and {signatures[1] or 'none'})."
+        )
+
+
+def _without_versions(signature: str | None) -> dict[str, str] | None:
+    return signature and {k: v for k, v in parse_signature(signature).items() if k not in VERSIONS}
+
+
+def choose(inputs: Sequence[str], kind: str | None, count: int | None, upper_bound: int | None = None) -> list[Path]:
+    """The files to average, newest (or best) first.
+
+    Args:
+        inputs: checkpoint files, or one directory together with `kind` and `count`.
+        kind: "epoch", "update" or "best".
+        count: how many.
+        upper_bound: the last epoch or update to take.
+    """
+    if kind is None:
+        if upper_bound is not None:
+            raise UserError("--checkpoint-upper-bound needs --num-epoch-checkpoints or --num-update-checkpoints.")
+        for path in map(Path, inputs):
+            if path.is_dir():
+                raise UserError(f"{path} is a directory: say which of its checkpoints, e.g. --num-epoch-checkpoints 5.")
+            if not path.is_file():
+                raise UserError(f"{path}: no such checkpoint.")
+        return list(map(Path, inputs))
+
+    if len(inputs) != 1 or not Path(inputs[0]).is_dir():
+        raise UserError(f"--inputs {' '.join(inputs)}: --num-{kind}-checkpoints needs exactly one existing directory.")
+    if count < 1:
+        raise UserError(f"--num-{kind}-checkpoints {count}: must be at least 1.")
+    if kind == "best" and upper_bound is not None:
+        raise UserError("--checkpoint-upper-bound does not go with --num-best-checkpoints.")
+    matches = [(re.fullmatch(NAMES[kind], path.name), path) for path in Path(inputs[0]).iterdir()]
+    found = [(float(match[match.lastindex]), path) for match, path in matches if match]
+    found = sorted((x for x in found if upper_bound is None or x[0] <= upper_bound), reverse=True)
+    if len(found) < count:
+        bound = "" if upper_bound is None else f" up to {upper_bound}"
+        raise UserError(f"{inputs[0]}: {count} {kind} checkpoints asked for, {len(found)}{bound} found.")
+    if kind == "best":
+        metrics = sorted({match["metric"] for match, _ in matches if match})
+        if len(metrics) > 1:
+            raise UserError(f"{inputs[0]}: best checkpoints of several metrics ({', '.join(metrics)}); name the files.")
+        if not _higher_is_better(found[0][1]):
+            found.reverse()
+    return [path for _, path in found[:count]]
+
+
+def _higher_is_better(path: Path) -> bool:
+    """Only the run's configuration says it: a file name shows the metric and its value."""
+    state = load_checkpoint(path)
+    options = (state.get("cfg") or {}).get("checkpoint") or vars(state.get("args") or argparse.Namespace())
+    return bool(options.get("maximize_best_checkpoint_metric"))
+
+
+def save(state: dict[str, Any], output: str | Path) -> None:
+    """Write a checkpoint under a temporary name, then rename it.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    temporary = f"{output}.tmp"
+    try:
+        os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+        os.replace(temporary, output)
+    except OSError as error:
+        if os.path.isfile(temporary):
+            os.remove(temporary)
+        raise UserError(f"{output}: cannot be written ({error.strerror or error}).") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="average_checkpoints", description=__doc__.partition("\n")[0])
+    parser.add_argument("--inputs", required=True, nargs="+", help="checkpoint files, or one directory of them")
+    parser.add_argument("--output", required=True, help="the checkpoint to write")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--num-epoch-checkpoints", type=int, metavar="N", help="the last N checkpointE.pt")
+    which.add_argument("--num-update-checkpoints", type=int, metavar="N", help="the last N checkpoint_E_U.pt")
+    which.add_argument("--num-best-checkpoints", type=int, metavar="N", help="the N best checkpoint.best_METRIC_V.pt")
+    parser.add_argument("--checkpoint-upper-bound", type=int, metavar="N", help="the last epoch or update to take")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Average checkpoints as the command line says; returns the exit status."""
+    args = _parser().parse_args(argv)
+    kind = next((k for k in NAMES if getattr(args, f"num_{k}_checkpoints") is not None), None)
+    try:
+        apply()  # the allow-list of safe loading
+        count = kind and getattr(args, f"num_{kind}_checkpoints")
+        paths = choose(args.inputs, kind, count, args.checkpoint_upper_bound)
+        state = average(paths)
+        save(state, args.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    names = ", ".join(path.name for path in paths)
+    print(f"{args.output}: average of {len(paths)} ({names}) {signature_of(state) or ''}".rstrip())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Warnings that no user can act on stay out of the output.
+
+Without it: every start of a fairseq command prints some 28 lines of warnings of hydra, torch and the data loader about
+how fairseq calls them.
+Versions: every fairseq so far, with hydra >= 1.1 or torch >= 2.0.
+Unnecessary: once fairseq calls their current interfaces.
+
+Only these messages are filtered. What comes before the plugin is imported cannot be: "Please install tensorboardX"
+(install it), and the hydra warnings of stock `fairseq-hydra-train`.
+"""
+
+import logging
+import warnings
+
+MESSAGES = (
+    r"hydra\.experimental\.(initialize|compose)\(\) is no longer experimental",
+    r"\s*The version_base parameter is not specified",
+    r"In '.+': Usage of deprecated keyword in package header",
+    r"\s*'.+' is validated against ConfigStore schema",
+    r"\s*The strict flag in the compose API is deprecated",
+    r"'pin_memory' argument is set as true but no accelerator is found",
+    r"`torch\.cuda\.amp\.\w+\(args\.\.\.\)` is deprecated",
+    r"`broadcast_buffers` is deprecated",
+    r"Support for mismatched key_padding_mask and attn_mask is deprecated",
+)
+
+
+def apply() -> None:
+    for message in MESSAGES:
+        warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("hydra").setLevel(logging.WARNING)  # pages of DEBUG lines about how it found its configuration

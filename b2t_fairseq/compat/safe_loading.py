@@ -1,0 +1,141 @@
+"""Checkpoints load with torch's safe unpickler.
+
+Without it: torch >= 2.6 unpickles with `weights_only=True` by default and refuses every fairseq checkpoint, first for
+`argparse.Namespace`; train resume, generation, validation, averaging and the rank-0 broadcast of a multi-process
+resume all die.
+Versions: every fairseq so far, with torch >= 2.6. With torch 2.4 and 2.5 the list only serves `load_checkpoint`.
+Unnecessary: once fairseq's checkpoints hold tensors and plain containers only.
+
+Safe unpickling stays on: the list below names what fairseq checkpoints really hold, data types all of them. Nothing on
+it runs code on loading. A file that needs more is refused, and the message says what it needs.
+"""
+
+import argparse
+import collections
+import contextlib
+import enum
+import pickle
+import re
+import typing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import omegaconf
+import torch
+from fairseq import checkpoint_utils
+from fairseq.dataclass import FairseqDataclass, configs, constants
+from fairseq.distributed import utils as distributed_utils
+from fairseq.logging import meters
+
+from ..errors import UserError
+from ._wrap import wrap
+
+TORCH = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+
+
+class UnsafeCheckpointError(UserError, pickle.UnpicklingError):
+    """A checkpoint needs something that is not on the allow-list; nothing of it was run."""
+
+
+def apply() -> None:
+    if not hasattr(torch.serialization, "add_safe_globals"):  # torch < 2.4 knows no list, and does not need one
+        return
+    torch.serialization.add_safe_globals(allowed())
+    wrap(checkpoint_utils, "load_checkpoint_to_cpu", __name__, _explain)
+    wrap(checkpoint_utils, "load_ema_from_checkpoint", __name__, _explain)
+    wrap(distributed_utils, "_broadcast_object_slow", __name__, _explain)
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint into CPU memory by the safe unpickler.
+
+    Raises:
+        UserError: if the file cannot be read, or needs more than the allow-list (`UnsafeCheckpointError`).
+    """
+    if not hasattr(torch.serialization, "add_safe_globals"):
+        raise UserError(f"{path}: torch {torch.__version__} cannot load checkpoints safely; install torch >= 2.4.")
+    torch.serialization.add_safe_globals(allowed())
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise _refusal(path, error) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except (RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: not a whole checkpoint file ({str(error).splitlines()[0]}).") from None
+    if not isinstance(state, dict) or "model" not in state:
+        raise UserError(f"{path}: not a fairseq checkpoint (no 'model' in it).")
+    return state
+
+
+def allowed() -> list:
+    """What a fairseq checkpoint may hold besides tensors and plain containers."""
+    types = [argparse.Namespace, collections.defaultdict, collections.OrderedDict, dict, list, set, int, float, str]
+    types += [bool, tuple, typing.Any, *_omegaconf_types(), *_fairseq_types(), *_numpy_types()]
+    # a module path that differs from the object's own needs a pair, which torch 2.4 and 2.5 do not take
+    return types + (_moved_names() if TORCH >= (2, 6) else [])
+
+
+def _omegaconf_types() -> list:
+    """Configurations travel as omegaconf objects when rank 0 sends a checkpoint to the other ranks."""
+    nodes = [c for c in vars(omegaconf.nodes).values() if isinstance(c, type) and issubclass(c, omegaconf.Node)]
+    base = omegaconf.base
+    names = ("Metadata", "ContainerMetadata", "UnionNode")  # UnionNode: omegaconf >= 2.2
+    return [*nodes, omegaconf.DictConfig, omegaconf.ListConfig, *(getattr(base, n) for n in names if hasattr(base, n))]
+
+
+def _fairseq_types() -> list:
+    """The broadcast's own placeholder, configuration dataclasses, enums, and the meters of old checkpoints."""
+    kinds = [(configs, FairseqDataclass), (constants, enum.Enum), (meters, meters.Meter)]
+    found = [c for module, base in kinds for c in vars(module).values() if isinstance(c, type) and issubclass(c, base)]
+    placeholder = getattr(distributed_utils, "_TensorPlaceholder", None)
+    return [*found, *([placeholder] if placeholder else [])]
+
+
+def _numpy_types() -> list:
+    """Arrays and scalars: `--eval-bleu` keeps its counts in the meters as numpy arrays."""
+    dtypes = {type(np.dtype(code)) for code in np.typecodes["All"]}
+    return [np.ndarray, np.dtype, *dtypes, *_numpy_functions().values()]
+
+
+def _numpy_functions() -> dict[str, Any]:
+    core = getattr(np, "_core", None) or np.core  # numpy 2 renamed it, and np.core warns there
+    return {"_reconstruct": core.multiarray._reconstruct, "scalar": core.multiarray.scalar}
+
+
+def _moved_names() -> list[tuple[Any, str]]:
+    """Names that other versions of numpy and fairseq write for the same things."""
+    moved = [(f, f"numpy.{core}.multiarray.{n}") for core in ("core", "_core") for n, f in _numpy_functions().items()]
+    return moved + [(c, f"fairseq.meters.{c.__name__}") for c in _fairseq_types() if issubclass(c, meters.Meter)]
+
+
+def _explain(original):
+    """Wrap a function of fairseq that loads, so that a refusal says what to do."""
+
+    def load(source, *args, **kwargs):
+        try:
+            return original(source, *args, **kwargs)
+        except pickle.UnpicklingError as error:
+            name = source if isinstance(source, (str, Path)) else "the checkpoint sent by rank 0"
+            raise _refusal(name, error) from None
+
+    return load
+
+
+def _refusal(source: str | Path, error: pickle.UnpicklingError) -> UnsafeCheckpointError:
+    needs = _missing(source, error)
+    if not needs:
+        return UnsafeCheckpointError(f"{source}: not a checkpoint that loads safely ({str(error).splitlines()[0]})")
+    return UnsafeCheckpointError(
+        f"{source}: not loaded, and none of its code was run: it needs {', '.join(needs)}, which fairseq checkpoints "
+        f"normally do not; if you trust its source, call torch.serialization.add_safe_globals([{', '.join(needs)}]) "
+        "in a --user-dir."
+    )
+
+
+def _missing(source: str | Path, error: pickle.UnpicklingError) -> list[str]:
+    """The full names that the file needs and that are not allowed; read without running anything."""
+    with contextlib.suppress(Exception):  # an old file format: only the first name is known, from the error
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(source))
+    return re.findall(r"GLOBAL (\S+)", str(error))[:1]
