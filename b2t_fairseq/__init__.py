@@ -10,9 +10,11 @@ from .version import __version__
 compat.apply()  # before the models: what is registered next runs on the mended fairseq
 show_user_errors_as_one_line()
 
-from . import connections, models  # noqa: E402
+from . import connections, models, optim  # noqa: E402
+from .init.admin import profile_before_first_update  # noqa: E402
 from .resume import check_signature_on_resume  # noqa: E402
 
 check_signature_on_resume()
+profile_before_first_update()
 
-__all__ = ["UserError", "__version__", "compat", "connections", "models"]
+__all__ = ["UserError", "__version__", "compat", "connections", "models", "optim"]

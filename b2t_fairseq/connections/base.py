@@ -39,6 +39,7 @@ class Connection(nn.Module):
         default_init: what `--connection-init auto` means for it.
         has_final_norm: a LayerNorm follows the whole stack (Pre-type).
         final_norm_eps: its epsilon.
+        needs_all_layers: LayerDrop is refused.
         options: the connection's own options.
     """
 
@@ -46,6 +47,7 @@ class Connection(nn.Module):
     default_init: str = "default"
     has_final_norm: bool = False
     final_norm_eps: float = 1e-5
+    needs_all_layers: bool = False
     options: dict[str, Option] = {}
 
     def __init__(self, config: StackConfig, **options):

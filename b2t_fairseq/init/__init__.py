@@ -10,7 +10,12 @@ from torch import nn
 
 from ..errors import UserError
 from ..layers import Stack
+from .admin import admin
+from .deepnet import deepnet
+from .ds_init import ds_init
 from .rescale import rescale
+from .sub_ln import sub_ln
+from .tfixup import tfixup
 
 
 class Stacks(NamedTuple):
@@ -29,7 +34,15 @@ def default(stacks: Stacks) -> None:
     """Stock fairseq's initialisation, which the layers were built with."""
 
 
-INITIALISATIONS: dict[str, Callable[[Stacks], None]] = {"default": default, "rescale": rescale}
+INITIALISATIONS: dict[str, Callable[[Stacks], None]] = {
+    "default": default,
+    "rescale": rescale,
+    "deepnet": deepnet,
+    "tfixup": tfixup,
+    "admin": admin,
+    "sub_ln": sub_ln,
+    "ds_init": ds_init,
+}
 CHOICES = ("auto", *INITIALISATIONS)
 
 

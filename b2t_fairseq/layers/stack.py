@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import UserError
 from .config import StackConfig
 from .layer import Context, TransformerLayer
 
@@ -22,12 +23,18 @@ class Stack(nn.Module):
         connection: how the sub-layers are joined.
         layerdrop: probability of skipping a layer in training (LayerDrop, Fan et al. 2020).
         checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
+
+    Raises:
+        UserError: LayerDrop, and a connection that it would break.
     """
 
     def __init__(
         self, config: StackConfig, connection: nn.Module, layerdrop: float = 0.0, checkpoint_activations: bool = False
     ):
         super().__init__()
+        if layerdrop > 0 and connection.needs_all_layers:
+            option = f"--{config.side}-layerdrop {layerdrop}"
+            raise UserError(f"{option}: connection '{connection.name}' needs every layer: use 0, or another connection")
         self.config = config
         self.layerdrop, self.checkpoint_activations = layerdrop, checkpoint_activations
         for i in range(config.depth):

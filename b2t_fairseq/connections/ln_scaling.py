@@ -1,0 +1,17 @@
+"""LayerNorm Scaling: x + F(LN(x) / sqrt(l)), l the layer's number; one unscaled LN after the whole stack.
+
+Sun et al. 2025, "The Curse of Depth in Large Language Models". In cross-attention the query is scaled; keys and values
+are the encoder's output as it is (our decision; the paper's models are decoder-only).
+"""
+
+from .base import Connection
+from .registry import register_connection
+
+
+@register_connection("ln_scaling")
+class LayerNormScaling(Connection):
+    has_final_norm = True
+
+    def sublayer(self, x, l, j, branch, norms):
+        (norm,) = norms
+        return x + branch(norm(x) * l**-0.5)
