@@ -4,7 +4,7 @@ from . import post, pre, b2t, b2t_no_ln, b2t_all  # noqa: I001  (the order in wh
 from . import deepnet, admin, tfixup, dlcl, resi_dual
 from . import sub_ln, peri, mix, ln_scaling, hybrid
 from .base import Connection, Option, parse_options
-from .registry import CONNECTIONS, get_connection, register_connection
+from .registry import CONNECTIONS, for_each_connection, get_connection, register_connection
 
 __all__ = [
     "CONNECTIONS",
@@ -16,6 +16,7 @@ __all__ = [
     "b2t_no_ln",
     "deepnet",
     "dlcl",
+    "for_each_connection",
     "get_connection",
     "hybrid",
     "ln_scaling",

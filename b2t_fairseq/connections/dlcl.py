@@ -52,6 +52,8 @@ class LearnedCombination(Connection):
 
 @register_connection("dlcl_pre")
 class DLCLPre(LearnedCombination, PreLN):
+    final_norm_is_optional = False
+
     def enter_layer(self, stream, l):
         return stream._replace(x=self.combine(stream.history))
 

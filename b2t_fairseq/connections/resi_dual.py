@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..errors import UserError
 from .base import Connection
 from .registry import register_connection
 
@@ -34,6 +33,4 @@ class ResiDual(Connection):
         return DualStream(norm(stream.x + f), stream.r + f)
 
     def close(self, stream, final_norm):
-        if final_norm is None:
-            raise UserError(f"connection '{self.name}' needs its final norm: leave out --no-decoder-final-norm")
         return stream.x + final_norm(stream.r)

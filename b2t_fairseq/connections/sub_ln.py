@@ -10,6 +10,7 @@ from .registry import register_connection
 @register_connection("sub_ln")
 class SubLN(PreLN):
     default_init = "sub_ln"
+    final_norm_is_optional = False
 
     def inner_norms(self, l, kind):
         return () if kind == "CA" else ("inner",)

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..init import CHOICES, INITIALISATIONS, Stacks, initialise, resolve
 from ..layers import Stack, StackConfig
 from ..signature import check_same_function, make_signature
+from .own_connection import import_connection_module
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +46,20 @@ def add_connection_args(parser: ArgumentParser) -> None:
         metavar="NAME=VALUE,...",
         help="options of the connection itself, such as final_norm=true",
     )
+    parser.add_argument(
+        "--connection-module",
+        metavar="NAME_OR_PATH",
+        help="a module of yours that registers connections: its dotted name or the path of its .py file",
+    )
 
 
 class Plan(NamedTuple):
-    """Which connection, with which options, initialised how: the three options, checked."""
+    """Which connection, with which options, initialised how, defined where: the four options, checked."""
 
     connection: type[Connection]
     options: Mapping[str, Any]
     init: str
+    module: str | None = None
 
     @classmethod
     def from_args(cls, args: Any) -> "Plan":
@@ -62,10 +69,12 @@ class Plan(NamedTuple):
             UserError: an unknown name, or an option of fairseq's that our layers do not have.
         """
         refuse_unsupported(args)
+        module = getattr(args, "connection_module", None)
+        module = import_connection_module(module) if module else None
         connection = get_connection(getattr(args, "connection", None) or "b2t")
         options = parse_options(connection, getattr(args, "connection_options", None))
         init = resolve(getattr(args, "connection_init", None), connection.default_init)
-        return cls(connection, options, init)
+        return cls(connection, options, init, module)
 
     def build_stack(self, config: StackConfig, layerdrop: float = 0.0, checkpoint_activations: bool = False) -> Stack:
         return Stack(config, self.connection(config, **self.options), layerdrop, checkpoint_activations)
@@ -87,6 +96,8 @@ class Plan(NamedTuple):
         signature = self.signature("-".join(str(len(stack)) for stack in stacks.present()))
         check_same_function(getattr(args, "connection_signature", None), signature, "the checkpoint")
         write(args, "connection_signature", signature)
+        if self.module:
+            write(args, "connection_module", self.module)
         logger.info(f"signature: {signature}")
         return signature
 

@@ -10,7 +10,7 @@ from typing import Any
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerConfig, TransformerModel, base_architecture
 
-from ..connections import CONNECTIONS
+from ..connections import for_each_connection
 from ..init import Stacks
 from ..layers import Stack
 from ..signature import as_namespace
@@ -101,5 +101,4 @@ def register_architectures(connection: str) -> None:
 register_model_architecture("transformer_b2t", "transformer_b2t")(
     partial(set_defaults, connection="b2t", depths=DEPTHS[0], sizes=SIZES[""])
 )
-for _connection in CONNECTIONS:
-    register_architectures(_connection)
+for_each_connection(register_architectures)
