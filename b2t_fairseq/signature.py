@@ -35,11 +35,13 @@ def signature_of(checkpoint: Mapping[str, Any]) -> str | None:
     read = args.get if isinstance(args, Mapping) else lambda name, default=None: getattr(args, name, default)
     if args is None or read("connection_signature") is not None:
         return None if args is None else read("connection_signature")
-    depths = [read(f"{side}_layers") for side in ("encoder", "decoder")]
-    if None in depths or not str(read("arch") or read("_name") or "").startswith("transformer"):
+    depths = [str(depth) for side in ("encoder", "decoder") if (depth := read(f"{side}_layers")) is not None]
+    if not depths or not str(read("arch") or read("_name") or "").startswith(("transformer", "s2t_transformer")):
         return None
     connection = "pre" if read("decoder_normalize_before") else "post"
-    return f"connection:{connection}|layers:{depths[0]}-{depths[1]}|stock fairseq"
+    if connection == "pre" and read("no_decoder_final_norm"):
+        connection += "(final_norm=false)"
+    return f"connection:{connection}|layers:{'-'.join(depths)}|stock fairseq"
 
 
 def check_same_function(found: str | None, expected: str | None, path: str) -> None:
@@ -48,7 +50,7 @@ def check_same_function(found: str | None, expected: str | None, path: str) -> N
     Raises:
         UserError: connection or depth differ; names both signatures.
     """
-    if found is None or expected is None:
+    if not found or not expected:
         return
     ours, theirs = parse_signature(expected), parse_signature(found)
     if any(ours.get(field) != theirs.get(field) for field in FIELDS_OF_THE_FUNCTION):

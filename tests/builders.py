@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, build_model
 
 import b2t_fairseq
 
@@ -44,6 +44,44 @@ def build(arch: str = "transformer_b2t_6_6", seed: int = 1, **options):
     torch.manual_seed(seed)
     task = SimpleNamespace(source_dictionary=vocabulary, target_dictionary=vocabulary)
     return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+
+
+def build_language_model(arch: str = "transformer_lm_b2t", seed: int = 1, **options):
+    """A narrow language model of 3 layers with adaptive input and softmax, no dropout."""
+    sizes = {"embed_dim": 32, "ffn_embed_dim": 48, "attention_heads": 4, "layers": 3, "input_dim": 32, "output_dim": 32}
+    adaptive = {
+        **{name: True for name in ("adaptive_input", "tie_adaptive_weights", "tie_adaptive_proj")},
+        **{name: "10,20" for name in ("adaptive_input_cutoff", "adaptive_softmax_cutoff")},
+    }
+    kinds = ("dropout", "attention_dropout", "activation_dropout", "adaptive_softmax_dropout")
+    sizes = {f"decoder_{name}": value for name, value in sizes.items()}
+    args = {"arch": arch, **dict.fromkeys(kinds, 0.0), **sizes, **adaptive, "max_target_positions": 64}
+    args = Namespace(**{**args, **options})
+    ARCH_CONFIG_REGISTRY[arch](args)
+    torch.manual_seed(seed)
+    task = SimpleNamespace(source_dictionary=dictionary(), target_dictionary=dictionary())
+    return build_model(args, task)
+
+
+def build_speech(arch: str = "s2t_transformer_b2t_6_6", seed: int = 1, **options):
+    """A narrow speech recogniser, 3 encoder and 2 decoder layers, with a CTC head, no dropout."""
+    sizes = {
+        f"{side}_{k}": v for side in ("encoder", "decoder") for k, v in (("embed_dim", 32), ("attention_heads", 4))
+    }
+    sizes |= {"encoder_layers": 3, "decoder_layers": 2, "encoder_ffn_embed_dim": 48, "decoder_ffn_embed_dim": 48}
+    audio = {"input_feat_per_channel": 8, "conv_channels": 16, "max_source_positions": 200, "max_target_positions": 50}
+    args = Namespace(**{"arch": arch, "dropout": 0.0, "ctc_weight": 0.3, **sizes, **audio, **options})
+    ARCH_CONFIG_REGISTRY[arch](args)
+    torch.manual_seed(seed)
+    return build_model(args, SimpleNamespace(target_dictionary=dictionary()))
+
+
+def speech(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Filter banks (5, 40, 8), padded on the right, and their lengths."""
+    lengths = torch.tensor([40, 33, 21, 40, 9])
+    features = torch.randn(5, 40, 8, generator=torch.Generator().manual_seed(seed))
+    features[torch.arange(40)[None] >= lengths[:, None]] = 0.0
+    return features, lengths
 
 
 def build_connection(connection: str, **options):

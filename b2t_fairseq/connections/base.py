@@ -38,6 +38,7 @@ class Connection(nn.Module):
         name: the registered name.
         default_init: what `--connection-init auto` means for it.
         has_final_norm: a LayerNorm follows the whole stack (Pre-type).
+        final_norm_is_optional: fairseq's `--no-decoder-final-norm` may leave it out.
         final_norm_eps: its epsilon.
         needs_all_layers: LayerDrop is refused.
         options: the connection's own options.
@@ -46,6 +47,7 @@ class Connection(nn.Module):
     name: str = ""
     default_init: str = "default"
     has_final_norm: bool = False
+    final_norm_is_optional: bool = False
     final_norm_eps: float = 1e-5
     needs_all_layers: bool = False
     options: dict[str, Option] = {}

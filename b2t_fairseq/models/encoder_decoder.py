@@ -10,6 +10,7 @@ import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..layers import Context, Stack, additive_mask
 
 
@@ -40,6 +41,11 @@ def without_layers(cfg, stack: Stack):
 def adopt(module: nn.Module, cfg, stack: Stack) -> None:
     """Put the stack where fairseq has its list of layers, and give the final norm the connection's epsilon."""
     module.cfg, module.layers, module.num_layers = cfg, stack, len(stack)
+    connection = stack.connection
+    if connection.has_final_norm and module.layer_norm is None and not connection.final_norm_is_optional:
+        raise UserError(
+            f"--no-decoder-final-norm does not go with --connection {connection.name}: its final norm is part of it"
+        )
     if module.layer_norm is not None:
         module.layer_norm.eps = stack.connection.final_norm_eps
 

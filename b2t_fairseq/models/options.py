@@ -79,9 +79,11 @@ class Plan(NamedTuple):
     def build_stack(self, config: StackConfig, layerdrop: float = 0.0, checkpoint_activations: bool = False) -> Stack:
         return Stack(config, self.connection(config, **self.options), layerdrop, checkpoint_activations)
 
-    def signature(self, layers: str) -> str:
+    def signature(self, layers: str, without_final_norm: bool = False) -> str:
         """Signature of a model with these depths, e.g. "18-18"."""
         changed = {k: v for k, v in self.options.items() if v != self.connection.options[k].default}
+        if without_final_norm:
+            changed["final_norm"] = False
         return make_signature(self.connection.name, changed, self.init, layers)
 
     def finish(self, args: Any, stacks: Stacks) -> str:
@@ -93,7 +95,10 @@ class Plan(NamedTuple):
         initialise(stacks, self.init)
         for stack in stacks.present():
             stack.init_name = self.init
-        signature = self.signature("-".join(str(len(stack)) for stack in stacks.present()))
+        without_final_norm = self.connection.final_norm_is_optional and bool(
+            getattr(args, "no_decoder_final_norm", None)
+        )
+        signature = self.signature("-".join(str(len(stack)) for stack in stacks.present()), without_final_norm)
         check_same_function(getattr(args, "connection_signature", None), signature, "the checkpoint")
         write(args, "connection_signature", signature)
         if self.module:

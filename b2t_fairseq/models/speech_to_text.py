@@ -1,0 +1,157 @@
+"""The speech recogniser: fairseq's S2T Transformer (convolutional subsampler, CTC head) on our stacks.
+
+`s2t_transformer_{connection}_{encoder layers}_{decoder layers}` has the sizes of fairseq's T-Md (512 / 2048 / 8),
+`..._tiny` narrow ones. Unlike fairseq's own architectures they are Pre-LN only where the connection is.
+"""
+
+import copy
+import os
+from functools import partial
+from typing import Any
+from unittest import mock
+
+from fairseq.data.data_utils import lengths_to_padding_mask
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.speech_to_text import s2t_transformer
+from fairseq.models.transformer import TransformerConfig
+
+from ..connections import CONNECTIONS
+from ..errors import UserError
+from ..init import Stacks
+from ..layers import Context, Stack, additive_mask
+from ..signature import as_namespace
+from .encoder_decoder import B2TTransformerDecoder
+from .options import Plan, add_connection_args, stack_config, write
+
+DEPTHS = ((6, 6), (12, 6))
+SIZES = {
+    "": {"embed_dim": 512, "ffn_embed_dim": 2048, "attention_heads": 8},
+    "_tiny": {"embed_dim": 64, "ffn_embed_dim": 256, "attention_heads": 4},
+}
+
+
+class SpeechEncoder(s2t_transformer.S2TTransformerEncoder):
+    """Subsampler, positions, our stack, and the CTC head if there is one."""
+
+    def __init__(self, args, stack: Stack):
+        without_layers = copy.copy(args)
+        without_layers.encoder_layers, without_layers.encoder_normalize_before = 0, stack.connection.has_final_norm
+        super().__init__(without_layers)
+        self.transformer_layers = stack
+        if self.layer_norm is not None:
+            self.layer_norm.eps = stack.connection.final_norm_eps
+
+    def _forward(self, src_tokens, src_lengths, return_all_hiddens: bool = False):
+        """Encode filter banks (B, frames, features), padded on the right; called by the base class's `forward`."""
+        x, lengths = self.subsample(src_tokens, src_lengths)  # (T, B, C)
+        padding = lengths_to_padding_mask(lengths)
+        padding = padding if bool(padding.any()) else None
+        positions = self.embed_positions(lengths_to_padding_mask(lengths)).transpose(0, 1)
+        x = self.dropout_module(self.embed_scale * x + positions)
+        hidden = [] if return_all_hiddens else None
+        x = self.transformer_layers(x, Context(mask=additive_mask(padding, x)), self.layer_norm, hidden)
+        return {
+            "encoder_out": [x],
+            "encoder_padding_mask": [] if padding is None else [padding],
+            "encoder_embedding": [],
+            "encoder_states": hidden or [],
+            "src_tokens": [],
+            "src_lengths": [],
+        }
+
+
+class SpeechDecoder(B2TTransformerDecoder):
+    """A text decoder that hands the encoder's output on to the CTC loss."""
+
+    def extract_features(self, prev_output_tokens, encoder_out=None, incremental_state=None, *args, **kwargs):
+        x, extra = super().extract_features(prev_output_tokens, encoder_out, incremental_state, *args, **kwargs)
+        if incremental_state is None:
+            extra["encoder_out"] = encoder_out
+        return x, extra
+
+
+@register_model("s2t_transformer_b2t")
+class B2TSpeechToTextModel(s2t_transformer.S2TTransformerModel):
+    """fairseq's S2T Transformer with a connection of your choice, in encoder and decoder alike."""
+
+    @classmethod
+    def hub_models(cls):
+        """None of ours are on a server to be fetched by name."""
+        return {}
+
+    @classmethod
+    def add_args(cls, parser):
+        """fairseq's S2T options and ours; those that have defaults lose them, the architecture sets them."""
+        super().add_args(parser)
+        add_connection_args(parser)
+        parser.add_argument(
+            "--checkpoint-activations", action="store_true", help="recompute layers in the backward pass"
+        )
+        for side in ("encoder", "decoder"):
+            parser.add_argument(f"--{side}-layerdrop", type=float, metavar="P", help=f"LayerDrop in the {side}")
+
+    @classmethod
+    def build_model(cls, args, task):
+        """Build, initialise and sign a model.
+
+        Raises:
+            UserError: a name or option that does not exist or does not go with ours.
+        """
+        plan = Plan.from_args(as_namespace(args))
+        model = super().build_model(args, task)
+        encoder, decoder = model.encoder.transformer_layers, model.decoder.layers
+        model.signature = plan.finish(args, Stacks(encoder, decoder, target_embedding=model.decoder.embed_tokens))
+        return model
+
+    @classmethod
+    def build_encoder(cls, args):
+        pretrained = getattr(args, "load_pretrained_encoder_from", None)
+        if pretrained and not os.path.exists(pretrained):
+            raise UserError(f"--load-pretrained-encoder-from: {pretrained} does not exist")
+        ours = partial(SpeechEncoder, stack=build_stack(args, "encoder"))
+        # fairseq names its encoder class in the middle of a method that also loads a pretrained encoder
+        with mock.patch.object(s2t_transformer, "S2TTransformerEncoder", ours):
+            return super().build_encoder(args)
+
+    @classmethod
+    def build_decoder(cls, args, task, embed_tokens):
+        cfg = TransformerConfig.from_namespace(as_namespace(args))
+        return SpeechDecoder(cfg, task.target_dictionary, embed_tokens, build_stack(args, "decoder"))
+
+
+def build_stack(args: Any, side: str) -> Stack:
+    """The encoder's or the decoder's stack."""
+    flat = as_namespace(args)
+    other_depth = flat.decoder_layers if side == "encoder" else flat.encoder_layers
+    config = stack_config(flat, side, side == "decoder", other_depth)
+    layerdrop = getattr(flat, f"{side}_layerdrop", None) or 0.0
+    return Plan.from_args(flat).build_stack(config, layerdrop, getattr(flat, "checkpoint_activations", False))
+
+
+def set_defaults(args: Any, connection: str, depths: tuple[int, int], sizes: dict[str, int]) -> None:
+    """What an architecture does: fill in what the user has left open. Idempotent: fairseq calls it twice."""
+    defaults = {"connection": connection, "connection_init": "auto", "connection_options": ""}
+    for side, depth in zip(("encoder", "decoder"), depths, strict=True):
+        # fairseq's base_architecture would set normalize_before, that is Pre-LN
+        defaults |= {f"{side}_layers": depth, f"{side}_layerdrop": 0.0, f"{side}_normalize_before": False}
+        defaults |= {f"{side}_{name}": value for name, value in sizes.items()}
+    for name, value in {**defaults, "dropout": 0.15, "checkpoint_activations": False}.items():
+        if getattr(args, name, None) is None:
+            write(args, name, value)
+    s2t_transformer.base_architecture(args)
+
+
+def register_architectures(connection: str) -> None:
+    """Register the architectures of one connection: both depths, T-Md and tiny sizes."""
+    for depths in DEPTHS:
+        for suffix, sizes in SIZES.items():
+            name = f"s2t_transformer_{connection}_{depths[0]}_{depths[1]}{suffix}"
+            defaults = partial(set_defaults, connection=connection, depths=depths, sizes=sizes)
+            register_model_architecture("s2t_transformer_b2t", name)(defaults)
+
+
+register_model_architecture("s2t_transformer_b2t", "s2t_transformer_b2t")(
+    partial(set_defaults, connection="b2t", depths=DEPTHS[1], sizes=SIZES[""])
+)
+for _connection in CONNECTIONS:
+    register_architectures(_connection)
