@@ -1,0 +1,204 @@
+"""Our commands: fairseq's own with ``--user-dir`` filled in, and the project's tools.
+
+``python -m b2t_fairseq.cli train DATA --arch transformer_b2t_18_18 …`` is ``fairseq-train DATA --user-dir
+…/b2t_fairseq …`` run in this process, so spawned and torchrun workers find the plugin as well. What the user can
+mend ends in one line ``error: …`` and exit status 2; a traceback always means a bug.
+"""
+
+import argparse
+import difflib
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from unittest import mock
+
+from .errors import UserError
+from .version import __version__
+
+#: command -> module of fairseq_cli, whose ``cli_main`` is run with sys.argv set
+FAIRSEQ_COMMANDS = {
+    "train": "train",
+    "hydra-train": "hydra_train",
+    "generate": "generate",
+    "interactive": "interactive",
+    "validate": "validate",
+    "eval-lm": "eval_lm",
+    "preprocess": "preprocess",
+    "score": "score",
+}
+#: command -> (module of ours with ``main(arguments)``, what it does)
+OUR_COMMANDS = {
+    "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
+    "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
+    "quickstart": (".reproduce.quickstart", "corpus, training, averaging, decoding and scores in one go"),
+}
+OUR_PATH = sys.modules[__package__].__path__[0]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status (fairseq's own commands may also leave by ``SystemExit``)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(versions())
+        return 0
+    return guarded(lambda: run(arguments[0], arguments[1:]))
+
+
+def guarded(action: Callable[[], int | None]) -> int:
+    """Runs ``action`` and turns the user's mistakes, and only those, into one line and status 2."""
+    try:
+        return action() or 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as mistake:
+        sentence = explain(mistake)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return 2
+
+
+def explain(mistake: Exception) -> str | None:
+    """The sentence for a mistake the user can mend, or None for what must keep its traceback."""
+    text = " ".join(str(mistake).split())
+    if isinstance(mistake, UserError):
+        return text
+    if isinstance(mistake, OSError) and mistake.filename is not None:
+        return f"{mistake.filename}: {(mistake.strerror or text).lower()}; check the path in the command"
+    if isinstance(mistake, FileNotFoundError):  # fairseq's "Dataset not found: train (DATA)" carries no file name
+        return f"{text}; check the data folder in the command"
+    if type(mistake) is Exception and text.startswith("Could not infer language pair"):
+        return "the data folder holds no binarised language pair: check its path, or make it with `preprocess`"
+    if isinstance(mistake, AssertionError) and text.startswith("Must specify batch size"):
+        return "how large is a batch? Add --max-tokens N (or --batch-size N)"
+    return None
+
+
+def run(command: str, arguments: list[str]) -> int | None:
+    """Runs ``command`` of ours or of fairseq's with ``arguments``."""
+    if command in OUR_COMMANDS:
+        return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
+    if command not in FAIRSEQ_COMMANDS:
+        known = [*FAIRSEQ_COMMANDS, *OUR_COMMANDS]
+        near = difflib.get_close_matches(command, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else "choose from " + ", ".join(known)
+        raise UserError(f"unknown command '{command}': {hint}")
+    if command == "hydra-train":
+        arguments = fill_hydra(arguments)
+    elif command != "score":  # the one command of fairseq's that knows no --user-dir
+        arguments = fill_user_dir(arguments)
+    if command == "validate" and option(arguments, "--task") is None and not {"-h", "--help"} & set(arguments):
+        raise UserError(
+            "validate does not read the task from the checkpoint: add --task translation (or language_modeling)"
+        )
+    forget_import_time_logging()
+    sys.argv = [f"b2t-fairseq {command}", *arguments]
+    with mock.patch.object(argparse.ArgumentParser, "error", refuse):
+        return importlib.import_module(f"fairseq_cli.{FAIRSEQ_COMMANDS[command]}").cli_main()
+
+
+def forget_import_time_logging() -> None:
+    """Lets the command set up its own log format and stream.
+
+    Some of fairseq's model files call ``logging.basicConfig`` when imported. fairseq's commands call it earlier and
+    win; we import the models first, so without this the log would go to stderr in another format.
+    """
+    for handler in logging.root.handlers[:]:
+        if type(handler) is logging.StreamHandler and handler.stream is sys.stderr:
+            logging.root.removeHandler(handler)
+
+
+def option(arguments: Sequence[str], *names: str) -> str | None:
+    """The last value given to an option in either form, ``--name value`` or ``--name=value``."""
+    value = None
+    for place, argument in enumerate(arguments):
+        name, equals, inline = argument.partition("=")
+        if name in names:
+            value = inline if equals else next(iter(arguments[place + 1 : place + 2]), None)
+    return value
+
+
+def fill_user_dir(arguments: Sequence[str]) -> list[str]:
+    """Adds ``--user-dir`` with our path, or makes a given one say our path in our own spelling.
+
+    fairseq compares the folder of the imported package with ``--user-dir`` as strings, so a symlink or a relative path
+    to this very package has to be respelled; a folder of the user's own, which imports us, is left alone.
+    """
+    filled, given, rest = [], False, iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name == "--user-dir":
+            value = value if equals else next(rest, None)
+            if not value:
+                raise UserError("--user-dir needs a folder; leave it out to use this package's own")
+            given, argument = True, f"--user-dir={our_spelling(value)}"
+        filled.append(argument)
+    return filled if given else [*filled, f"--user-dir={OUR_PATH}"]
+
+
+def fill_hydra(arguments: Sequence[str]) -> list[str]:
+    """Adds ``common.user_dir`` and keeps hydra from changing the working folder, where relative paths would break."""
+    filled = list(arguments)
+    for place, argument in enumerate(filled):
+        key, equals, value = argument.partition("=")
+        if key.lstrip("+") == "common.user_dir" and equals:
+            filled[place] = f"{key}={our_spelling(value)}"
+    keys = {argument.partition("=")[0].lstrip("+") for argument in filled}
+    for key, value in (("common.user_dir", OUR_PATH), ("hydra.job.chdir", "false")):
+        if key not in keys:
+            filled.append(f"{key}={value}")
+    return filled
+
+
+def our_spelling(folder: str) -> str:
+    """``folder`` itself, or our own path if it leads to this package; another copy of the package is refused."""
+    if os.path.realpath(folder) == os.path.realpath(OUR_PATH):
+        return OUR_PATH
+    if not os.path.exists(folder):
+        if folder == "b2t_fairseq":  # the bare name, from a working folder elsewhere
+            return OUR_PATH
+        raise UserError(f"--user-dir {folder}: no such folder; leave the option out to use this package's own")
+    if os.path.basename(os.path.abspath(folder)) == "b2t_fairseq":
+        raise UserError(
+            f"--user-dir {folder} is another copy of b2t_fairseq than the one this command belongs to ({OUR_PATH}): "
+            "leave the option out, or run the other copy's command"
+        )
+    return folder
+
+
+def refuse(parser: argparse.ArgumentParser, message: str) -> None:
+    """Instead of argparse's ``error``, which prints hundreds of lines of usage before its sentence."""
+    raise UserError(f"{message}; {parser.prog} --help lists fairseq's options")
+
+
+def usage() -> str:
+    """What ``--help`` prints."""
+    ours = "\n".join(f"  {name:<20} {text}" for name, (_, text) in OUR_COMMANDS.items())
+    return (
+        "usage: python -m b2t_fairseq.cli COMMAND ARGUMENTS…   (or: b2t-fairseq COMMAND ARGUMENTS…)\n\n"
+        "fairseq's own commands, with --user-dir filled in (COMMAND --help lists fairseq's options):\n"
+        f"  {'  '.join(FAIRSEQ_COMMANDS)}\n\nours:\n{ours}\n\noptions:\n"
+        "  -h, --help           this text\n  --version            the versions of the package, fairseq and torch"
+    )
+
+
+def versions() -> str:
+    """``b2t_fairseq 0.1.0 (ve-fairseq 0.12.3, torch 2.13.0)``."""
+    parts = []
+    for name in ("ve-fairseq", "fairseq-fixed", "fairseq", "torch"):
+        try:
+            parts.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return f"b2t_fairseq {__version__} ({', '.join(parts)})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
