@@ -1,0 +1,267 @@
+"""Every connection against its written formula in plain torch: outputs, and gradients of inputs and parameters.
+
+In float64, with padding, unequal depths, norms away from the identity, and a dropout that is a fixed pattern, so that
+its place in the formula matters. A new connection has to bring its formula: `FORMULAS` is looked up by every name.
+"""
+
+import math
+
+import pytest
+import torch
+from builders import ALL_CONNECTIONS, randomise
+from torch.nn import LayerNorm, functional
+
+from b2t_fairseq.connections import get_connection, parse_options
+from b2t_fairseq.layers import Context, Stack, StackConfig, additive_mask
+
+WIDTH, HEADS, FFN = 16, 4, 24
+STACKS = {
+    "encoder": StackConfig("encoder", depth=5, other_depth=4, width=WIDTH, ffn_width=FFN, heads=HEADS),
+    "decoder": StackConfig("decoder", 4, WIDTH, FFN, HEADS, ("SA", "CA", "FF"), other_depth=5, memory_width=20),
+    "language model": StackConfig("decoder", depth=12, width=WIDTH, ffn_width=FFN, heads=HEADS),
+}
+OPTIONS = [("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")]
+PREFIX = {"SA": "self_attn", "CA": "encoder_attn", "FF": "final"}
+
+
+class Pattern(torch.nn.Module):
+    """In place of dropout: some channels doubled, some lost."""
+
+    pattern = torch.tensor([2.0, 0.0, 1.0, 0.5]).double().repeat(WIDTH // 4)
+
+    def forward(self, x):
+        return x * self.pattern
+
+
+def ln(x, norm, eps=1e-5):
+    return functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, eps)
+
+
+class Parts:
+    """What a formula is written with: F, LN and the sizes; attention and feed-forward in plain torch."""
+
+    def __init__(self, stack, final_norm, hidden, memory, memory_hidden):
+        self.stack, self.final_norm, self.own = stack, final_norm, stack.connection
+        self.hidden, self.memory, self.memory_hidden = hidden, memory, memory_hidden
+        self.config, self.L, self.d = stack.config, stack.config.depth, stack.config.width
+        self.kinds = stack.config.kinds
+        self.last = len(self.kinds) - 1
+        self.layers = range(1, self.L + 1)
+        self.all = [(l, j) for l in self.layers for j in range(len(self.kinds))]
+
+    def LN(self, l, j, x, name="layer_norm"):
+        return ln(x, getattr(self.stack[l - 1], f"{PREFIX[self.kinds[j]]}_{name}"))
+
+    def final(self, x, eps=1e-5):
+        return ln(x, self.final_norm, eps)
+
+    def F(self, l, j, x, **inner):
+        return self.raw(l, j, x, **inner) * Pattern.pattern
+
+    def raw(self, l, j, x, per_head=False, inner=False):
+        layer, kind = self.stack[l - 1], self.kinds[j]
+        if kind == "FF":
+            h = layer.fc1(x).relu()
+            return layer.fc2(ln(h, layer.ffn_layernorm) if inner else h)
+        if kind == "SA":
+            return self.attention(layer.self_attn, x, x, self.hidden, per_head, inner)
+        return self.attention(layer.encoder_attn, x, self.memory, self.memory_hidden, per_head, inner)
+
+    def attention(self, a, query, memory, hidden, per_head, inner):
+        def heads(x, norm):  # (T, B, C) -> (B, H, T, d_head)
+            x = torch.stack(x.split(self.d // HEADS, dim=-1)).permute(2, 0, 1, 3)
+            return ln(x, getattr(a, norm)) if per_head else x
+
+        q, k, v = heads(a.q_proj(query), "q_layer_norm"), a.k_proj(memory), a.v_proj(memory)
+        k, v = heads(k, "k_layer_norm"), heads(v, "v_layer_norm")
+        scores = torch.einsum("bhtd,bhsd->bhts", q, k) / math.sqrt(self.d // HEADS)
+        x = scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
+        x = torch.cat(x.unbind(1), -1).transpose(0, 1)  # (B, H, T, d_head) -> (T, B, C)
+        return a.out_proj(ln(x, a.inner_layer_norm) if inner else x)
+
+
+def post(s, x):
+    for l, j in s.all:
+        x = s.LN(l, j, x + s.F(l, j, x))
+    return x
+
+
+def pre(s, x):
+    for l, j in s.all:
+        x = x + s.F(l, j, s.LN(l, j, x))
+    return s.final(x)
+
+
+def b2t(s, x):
+    for l, j in s.all:
+        b = x if j == 0 else b  # noqa: F821
+        x = s.LN(l, j, x + s.F(l, j, x) + (b if j == s.last else 0))
+    return x
+
+
+def b2t_all(s, x):
+    for l, j in s.all:
+        b = x if j == 0 else b  # noqa: F821
+        x = s.LN(l, j, x + s.F(l, j, x)) + (b if j == s.last else 0)
+    return x
+
+
+def b2t_no_ln(s, x):
+    alpha, beta = min(s.L / 12, s.L**-0.15), s.d**-0.2
+    for l, j in s.all:
+        b = x if j == 0 else b  # noqa: F821
+        x = x + s.F(l, j, x)
+        x = alpha * b + beta * x if j == s.last else x
+    return s.final(x) if s.final_norm else x
+
+
+def deepnet(s, x):
+    N, M = (s.config.depth, s.config.other_depth)[:: 1 if s.config.side == "encoder" else -1]
+    alpha = (2 * s.L) ** 0.25 if N is None else 0.81 * (N**4 * M) ** (1 / 16)
+    alpha = (3 * M) ** 0.25 if N and s.config.side == "decoder" else alpha
+    for l, j in s.all:
+        x = s.LN(l, j, alpha * x + s.F(l, j, x))
+    return x
+
+
+def admin(s, x):
+    omegas = iter(s.own.omega)
+    for l, j in s.all:
+        x = s.LN(l, j, next(omegas) * x + s.F(l, j, x))
+    return x
+
+
+def tfixup(s, x):
+    for l, j in s.all:
+        x = x + s.F(l, j, x)
+    return x
+
+
+def dlcl_pre(s, x):
+    W, h = s.own.weight, [x]
+    for l in s.layers:
+        x = sum(W[l - 1, k] * h[k] for k in range(l))
+        for j in range(len(s.kinds)):
+            x = x + s.F(l, j, s.LN(l, j, x))
+        h.append(ln(x, s.own.history_norms[l - 1]))
+    return s.final(sum(W[s.L, k] * h[k] for k in range(s.L + 1)))
+
+
+def dlcl_post(s, x):
+    W, y, z = s.own.weight, [x], s.own.weight[0, 0] * x
+    for l in s.layers:
+        for j in range(len(s.kinds)):
+            z = s.LN(l, j, z + s.F(l, j, z))
+        y.append(z)
+        z = ln(sum(W[l, k] * y[k] for k in range(l + 1)), s.own.history_norms[l - 1])
+    return z
+
+
+def resi_dual(s, x):
+    r = x
+    for l, j in s.all:
+        f = s.F(l, j, x)
+        x, r = s.LN(l, j, x + f), r + f
+    return x + s.final(r, eps=1e-7)
+
+
+def sub_ln(s, x):
+    for l, j in s.all:
+        x = x + s.F(l, j, s.LN(l, j, x), inner=s.kinds[j] != "CA")
+    return s.final(x)
+
+
+def peri(s, x):
+    x = ln(x, s.own.embedding_norm) if s.own.option["embedding_norm"] else x
+    for l, j in s.all:
+        x = x + s.LN(l, j, s.raw(l, j, s.LN(l, j, x)), "out_layer_norm") * Pattern.pattern
+    return s.final(x)
+
+
+def mix(s, x):
+    K = math.floor(s.own.option["a"] * s.L)
+    for l, j in s.all:
+        x = s.LN(l, j, x + s.F(l, j, x)) if l <= K else x + s.F(l, j, s.LN(l, j, x))
+    return s.final(x)
+
+
+def ln_scaling(s, x):
+    for l, j in s.all:
+        x = x + s.F(l, j, s.LN(l, j, x) / math.sqrt(l))
+    return s.final(x)
+
+
+def hybrid(s, x):
+    for l, j in s.all:
+        n = s.LN(l, j, x) if s.kinds[j] == "FF" else x
+        x = n + s.F(l, j, n, per_head=s.kinds[j] != "FF")
+    return s.final(x)
+
+
+def hybrid_star(s, x):
+    for l, j in s.all:
+        n = s.LN(l, j, x) if s.kinds[j] == "FF" or (l, j) == (1, 0) else x
+        x = (x if l == 1 else n) + s.F(l, j, n, per_head=s.kinds[j] != "FF")
+    return s.final(x)
+
+
+FORMULAS = {
+    formula.__name__: formula
+    for formula in (
+        *(post, pre, b2t, b2t_no_ln, b2t_all, deepnet, admin, tfixup, dlcl_pre, dlcl_post, resi_dual, sub_ln, peri),
+        *(mix, ln_scaling, hybrid, hybrid_star),
+    )
+}
+
+
+def build_stack(connection: str, config: StackConfig, options: str = "") -> tuple[Stack, LayerNorm | None]:
+    """A stack, and the final norm that its connection asks for, in float64 and randomised."""
+    cls = get_connection(connection)
+    torch.manual_seed(0)
+    own = cls(config, **parse_options(cls, options))
+    final_norm = LayerNorm(config.width, eps=own.final_norm_eps) if own.has_final_norm else None
+    holder = torch.nn.ModuleDict({"layers": Stack(config, own)} | ({"layer_norm": final_norm} if final_norm else {}))
+    for layer in randomise(holder.double()).layers:
+        layer.dropout_module = Pattern()
+    return holder.layers, final_norm
+
+
+@pytest.mark.parametrize("stack_name", STACKS)
+@pytest.mark.parametrize(("connection", "options"), [*((name, "") for name in ALL_CONNECTIONS), *OPTIONS])
+def test_formula(connection, options, stack_name):
+    config = STACKS[stack_name]
+    stack, final_norm = build_stack(connection, config, options)
+    x = torch.randn(6, 3, WIDTH, dtype=torch.float64, requires_grad=True)
+    memory = torch.randn(5, 3, 20, dtype=torch.float64, requires_grad=True)
+    padding, memory_padding = torch.zeros(3, 6, dtype=torch.bool), torch.zeros(3, 5, dtype=torch.bool)
+    padding[1, 4:] = memory_padding[0, :2] = True
+    future = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    hidden = padding[:, None, None, :] | (future if config.side == "decoder" else False)
+
+    context = Context(
+        mask=additive_mask(padding, x, causal_length=6 if config.side == "decoder" else 0),
+        memory=memory,
+        memory_mask=additive_mask(memory_padding, x),
+    )
+    actual = stack(x, context, final_norm)
+    parts = Parts(stack, final_norm, hidden, memory, memory_padding[:, None, None, :])
+    expected = FORMULAS[connection](parts, x)
+    assert_close(actual, expected, "output")
+
+    inputs = {"x": x, **({"memory": memory} if "CA" in config.kinds else {})}
+    inputs |= dict(stack.named_parameters())
+    inputs |= {f"final_norm.{name}": p for name, p in final_norm.named_parameters()} if final_norm else {}
+    upstream = torch.randn(actual.shape, dtype=torch.float64)
+    for name, ours, theirs in zip(inputs, *(grads(y, inputs, upstream) for y in (actual, expected)), strict=True):
+        assert_close(ours, theirs, name)
+
+
+def grads(y, inputs, upstream):
+    """Fails if one of the inputs does not contribute."""
+    return torch.autograd.grad(y, list(inputs.values()), upstream, retain_graph=True)
+
+
+def assert_close(ours, theirs, name):
+    scale = theirs.abs().max().clamp(min=1e-3)  # the floor is for k_proj.bias, whose gradient is 0 but for rounding
+    difference = ((ours - theirs).abs().max() / scale).item()
+    assert difference <= 1e-8, f"{name}: {difference}"
