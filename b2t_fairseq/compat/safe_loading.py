@@ -62,8 +62,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise _refusal(path, error) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except (RuntimeError, EOFError) as error:
-        raise UserError(f"{path}: not a whole checkpoint file ({str(error).splitlines()[0]}).") from None
+    except Exception as error:  # what a damaged file makes torch raise depends on where it is damaged
+        why = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{path}: not a whole checkpoint file ({type(error).__name__} {why}).") from None
     if not isinstance(state, dict) or "model" not in state:
         raise UserError(f"{path}: not a fairseq checkpoint (no 'model' in it).")
     return state

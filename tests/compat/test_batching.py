@@ -1,0 +1,80 @@
+"""No sentence is lost between a data set and its batches."""
+
+import re
+
+import numpy as np
+import pytest
+from fairseq import checkpoint_utils, options
+from fairseq.data import data_utils
+from fairseq_cli import generate
+
+LENGTHS = np.random.RandomState(0).randint(2, 30, size=200)
+
+
+def batches(size, vectorised=True, **limits):
+    indices = np.argsort(LENGTHS[:size], kind="stable")
+    vector = LENGTHS[indices] if vectorised else None
+    return indices, data_utils.batch_by_size(indices, lambda i: LENGTHS[i], vector, **limits)
+
+
+@pytest.mark.parametrize("vectorised", [True, False])
+@pytest.mark.parametrize("limits", [{"max_tokens": 100}, {"max_sentences": 11}, {"max_tokens": 64, "max_sentences": 6}])
+@pytest.mark.parametrize("multiple", [1, 3, 8])
+def test_every_sentence_is_in_one_batch_within_the_limits(limits, multiple, vectorised):
+    for size in [*range(1, 41), 200]:
+        indices, made = batches(size, vectorised, required_batch_size_multiple=multiple, **limits)
+        assert np.concatenate(made).tolist() == indices.tolist()
+        for batch in made:
+            assert len(batch) <= limits.get("max_sentences", len(batch))
+            assert len(batch) * LENGTHS[batch].max() <= limits.get("max_tokens", np.inf)
+
+
+def test_full_batches_are_those_of_fairseq():
+    original = data_utils.batch_by_size.__wrapped__
+    indices = np.argsort(LENGTHS, kind="stable")
+    stock = original(indices, None, LENGTHS[indices], max_tokens=300, required_batch_size_multiple=8)
+    ours = data_utils.batch_by_size(indices, None, LENGTHS[indices], max_tokens=300, required_batch_size_multiple=8)
+    assert [b.tolist() for b in stock] == [b.tolist() for b in ours[: len(stock)]]
+    assert len(ours) - len(stock) <= 1
+
+
+def test_empty_data_and_generators():
+    assert data_utils.batch_by_size([], None, max_tokens=10, required_batch_size_multiple=8) == []
+    made = data_utils.batch_by_size((i for i in range(5)), lambda i: 3, max_tokens=99, required_batch_size_multiple=8)
+    assert [b.tolist() for b in made] == [[0, 1, 2, 3, 4]]
+
+
+def test_fixed_shapes_keep_all():
+    indices = np.argsort(LENGTHS[:37], kind="stable")
+    shapes = [(4, 10), (4, 20), (2, 30)]
+    made = data_utils.batch_by_size(
+        indices, lambda i: LENGTHS[i], required_batch_size_multiple=8, fixed_shapes=np.array(shapes)
+    )
+    assert sorted(np.concatenate(made).tolist()) == sorted(indices.tolist())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["--max-tokens=60", "--batch-size=7"])
+def test_as_many_hypotheses_as_sentences(trained, data, sizes, limit, capsys):
+    models, _, task = checkpoint_utils.load_model_ensemble_and_task([str(trained.last)])
+    for number, size in enumerate(sizes):
+        subset = f"test{number or ''}"
+        arguments = [
+            str(data),
+            "--path",
+            str(trained.last),
+            "--gen-subset",
+            subset,
+            limit,
+            "--beam=1",
+            "--cpu",
+            "--max-len-b=3",
+        ]
+        parser = options.get_generation_parser()
+        args = options.parse_args_and_arch(parser, arguments)
+        capsys.readouterr()
+        generate.main(args)
+        assert len(re.findall(r"^H-\d+\t", capsys.readouterr().out, re.MULTILINE)) == size, subset
+        task.load_dataset(subset)
+        batches = task.get_batch_iterator(task.dataset(subset), max_tokens=60, required_batch_size_multiple=8)
+        assert sum(batch["nsentences"] for batch in batches.next_epoch_itr(shuffle=False)) == size
