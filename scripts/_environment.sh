@@ -1,0 +1,146 @@
+# Sourced by the other scripts: finds or makes the Python environment. Sets ENV_PYTHON; needs ROOT (the checkout).
+#
+#   b2t_environment EXTRA      EXTRA: "" or "test" (adds pytest and ruff)
+#
+# read from the caller: PYTHON (base Python, may be empty), TORCH (cpu, cuda or empty), DRY_RUN (true or false)
+
+TORCH_VERSION=2.13.0
+VE_FAIRSEQ=ve-fairseq==0.12.3
+FIXED_FAIRSEQ=fairseq-fixed==0.12.3.1
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+  say "error: $*"
+  exit 2
+}
+
+# Prints a command and runs it, unless this is a dry run.
+run() {
+  say "\$ $(printf '%q ' "$@")"
+  if [ "$DRY_RUN" = false ]; then "$@"; fi
+}
+
+# Runs a step of the installation; what earlier steps have done is kept when one fails.
+install() {
+  run "$@" || fail "the installation stopped at the command above: mend what it says and start again, it goes on from there"
+}
+
+# True if a Python imports everything that the work needs.
+has_packages() {
+  local modules="torch, fairseq_cli, sacrebleu, sentencepiece, matplotlib, tqdm, yaml, sacremoses, subword_nmt"
+  if [ "$2" = test ]; then modules="$modules, pytest, xdist, ruff"; fi
+  "$1" -c "import $modules" > /dev/null 2>&1
+}
+
+# True if a Python really runs (a pyenv shim may exist and fail) and can make environments.
+is_usable() {
+  "$1" -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))" > /dev/null 2>&1
+}
+
+# The Python to build on: the user's choice, else 3.11 or 3.12, for which fairseq exists as a wheel, else python3.
+base_python() {
+  local candidate
+  if [ -n "$PYTHON" ]; then
+    command -v "$PYTHON" > /dev/null || fail "--python $PYTHON: no such program"
+    is_usable "$PYTHON" || fail "--python $PYTHON must be Python 3.10 or newer with its venv module"
+    printf '%s\n' "$PYTHON"
+    return
+  fi
+  for candidate in python3.11 /usr/bin/python3.11 python3.12 /usr/bin/python3.12 python3 python; do
+    if command -v "$candidate" > /dev/null && is_usable "$candidate"; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  fail "no Python 3.10 or newer with its venv module was found: install Python 3.11 (Debian, Ubuntu: also python3.11-venv) or name one with --python"
+}
+
+# Takes away the records of packages whose installation was cut short, so that pip installs them again.
+repair_packages() {
+  "$1" - << 'PYTHON'
+import importlib.metadata, pathlib, shutil
+
+for package in importlib.metadata.distributions():
+    files, record = package.files, getattr(package, "_path", None)
+    if record is None or pathlib.Path(record).suffix != ".dist-info":
+        continue
+    whole = files and all(f.locate().exists() and f.size in (None, f.locate().stat().st_size) for f in files if f.suffix != ".pyc")
+    if not whole:
+        print(f"repairing {pathlib.Path(record).name}: its installation was interrupted")
+        shutil.rmtree(record)
+PYTHON
+}
+
+install_torch() {
+  local python=$1
+  if [ -x "$python" ] && "$python" -c "import torch" > /dev/null 2>&1; then
+    say "torch $("$python" -c 'import torch; print(torch.__version__)') imports and is kept${TORCH:+ (--torch $TORCH is not needed; to change it, delete .venv)}"
+    return
+  fi
+  case "$TORCH" in
+    cpu)
+      say "installing torch $TORCH_VERSION for CPUs: about 200 MB to download, 700 MB on disk"
+      install "$python" -m pip install "torch==$TORCH_VERSION" --index-url https://download.pytorch.org/whl/cpu
+      ;;
+    cuda)
+      say "installing torch $TORCH_VERSION with CUDA: several GB to download and on disk"
+      install "$python" -m pip install "torch==$TORCH_VERSION"
+      ;;
+    *)
+      say "installing torch $TORCH_VERSION by pip's own settings: a CPU build is about 200 MB to download and 700 MB on disk,"
+      say "  PyPI's build for Linux brings CUDA, several GB (to choose: --torch cpu or --torch cuda)"
+      install "$python" -m pip install "torch==$TORCH_VERSION"
+      ;;
+  esac
+}
+
+install_fairseq() {
+  local python=$1 version=$2
+  if [ "$(uname -sm)" = "Linux x86_64" ] && { [ "$version" = 3.11 ] || [ "$version" = 3.12 ]; }; then
+    install "$python" -m pip install "$VE_FAIRSEQ"
+    return
+  fi
+  say "there is no fairseq wheel for Python $version on $(uname -sm): building fairseq-fixed, about 4 minutes, needs a C++ compiler"
+  if [ "$DRY_RUN" = false ] && ! command -v c++ > /dev/null; then
+    fail "no C++ compiler (c++) was found: install one, or use Python 3.11 or 3.12 on x86_64 Linux"
+  fi
+  install "$python" -m pip install cython numpy
+  install env -u CUDA_HOME "$python" -m pip install --no-build-isolation "$FIXED_FAIRSEQ"  # its CUDA sources are not in the package
+}
+
+b2t_environment() {
+  local extra=$1 venv="$ROOT/.venv" began=$SECONDS base version marker wanted
+  if [ -z "$PYTHON" ] && [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && has_packages python "$extra"; then
+    ENV_PYTHON=$(command -v python)
+    say "using the active environment ${VIRTUAL_ENV:-$CONDA_PREFIX}, which has the packages"
+    return
+  fi
+  ENV_PYTHON="$venv/bin/python"
+  marker="$venv/.b2t-complete${extra:+-$extra}"
+  wanted="$TORCH_VERSION $VE_FAIRSEQ $FIXED_FAIRSEQ $(cksum < "$ROOT/setup.py")"
+  if [ -z "$PYTHON" ] && [ "$(cat "$marker" 2> /dev/null)" = "$wanted" ] && has_packages "$ENV_PYTHON" "$extra"; then
+    say "using $venv"
+    return
+  fi
+
+  base=$(base_python)
+  version=$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+  say "making the environment $venv with $base ($version)"
+  if [ -x "$ENV_PYTHON" ] && "$ENV_PYTHON" -m pip --version > /dev/null 2>&1 &&
+    "$ENV_PYTHON" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')"; then
+    if [ "$DRY_RUN" = false ]; then repair_packages "$ENV_PYTHON"; fi
+  elif "$base" -c "import torch" > /dev/null 2>&1; then # a torch that this Python has is kept
+    install "$base" -m venv --clear --system-site-packages "$venv"
+  else
+    install "$base" -m venv --clear "$venv"
+  fi
+  install_torch "$ENV_PYTHON"
+  install "$ENV_PYTHON" -m pip install "setuptools>=64" wheel
+  install_fairseq "$ENV_PYTHON" "$version"
+  install "$ENV_PYTHON" -m pip install --no-build-isolation -e "$ROOT${extra:+[$extra]}"
+  if [ "$DRY_RUN" = true ]; then return; fi
+  has_packages "$ENV_PYTHON" "$extra" || fail "the installation in $venv is not complete: delete that folder and start again"
+  printf '%s' "$wanted" > "$marker"
+  say "installation: $((SECONDS - began)) s"
+}
