@@ -69,7 +69,13 @@ def build_speech(arch: str = "s2t_transformer_b2t_6_6", seed: int = 1, **options
         f"{side}_{k}": v for side in ("encoder", "decoder") for k, v in (("embed_dim", 32), ("attention_heads", 4))
     }
     sizes |= {"encoder_layers": 3, "decoder_layers": 2, "encoder_ffn_embed_dim": 48, "decoder_ffn_embed_dim": 48}
-    audio = {"input_feat_per_channel": 8, "conv_channels": 16, "max_source_positions": 200, "max_target_positions": 50}
+    audio = {
+        "input_feat_per_channel": 8,
+        "input_channels": 1,
+        "conv_channels": 16,
+        "max_source_positions": 200,
+        "max_target_positions": 50,
+    }
     args = Namespace(**{"arch": arch, "dropout": 0.0, "ctc_weight": 0.3, **sizes, **audio, **options})
     ARCH_CONFIG_REGISTRY[arch](args)
     torch.manual_seed(seed)

@@ -116,6 +116,7 @@ class MultiheadAttention(FairseqIncrementalState, nn.Module):
             if incremental_state is not None:
                 k, v, padding = self.extend_cache(incremental_state, cache, k, v, padding)
                 mask = additive_mask(padding, q) if memory is None else mask
+        mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
         if need_weights:
             x, weights = self.attend_with_weights(q, k, v, mask, causal)
         else:
