@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from pathlib import Path
 
@@ -28,23 +29,24 @@ def test_learns_words_from_cooccurrence() -> None:
 
 
 def test_em_is_model_one_by_hand() -> None:
-    """Equal to the textbook loops on the small corpus."""
-    pairs = [
-        (["NULL", *en], de) for en, de in ((["a", "b"], ["x", "y"]), (["a"], ["x"]), (["b", "c"], ["y", "z", "z"]))
-    ]
-    table = {(e, f): 1.0 for en, de in pairs for e in en for f in de}
+    """Each choice is the argmax of the textbook loops, on random pairs of made-up words."""
+    draw = random.Random(1)
+    words = [draw.choices("abcdef", weights=(8, 5, 3, 2, 2, 1), k=draw.randrange(1, 5)) for _ in range(40)]
+    pairs = [(source, [draw.choice((e.upper() + "x", "Zz")) for e in source]) for source in words]
+    table = {(e, f): 1.0 for source, target in pairs for e in ["NULL", *source] for f in target}
     for _ in range(6):
         counts = dict.fromkeys(table, 0.0)
-        for en, de in pairs:
-            for f in de:
-                total = sum(table[e, f] for e in en)
-                for e in en:
+        for source, target in pairs:
+            for f in target:
+                total = sum(table[e, f] for e in ["NULL", *source])
+                for e in ["NULL", *source]:
                     counts[e, f] += table[e, f] / total
         totals = {e: sum(c for (other, _), c in counts.items() if other == e) for e, _ in counts}
         table = {(e, f): c / totals[e] for (e, f), c in counts.items()}
-    best = {e: max((p, f) for (other, f), p in table.items() if other == e)[1] for e in "abc"}
-    fitted = LexiconBaseline.fit([("a b", "x y"), ("a", "x"), ("b c", "y z z")])
-    assert fitted.lexicon == best == {"a": "x", "b": "y", "c": "z"}
+    fitted = LexiconBaseline.fit([(" ".join(source), " ".join(target)) for source, target in pairs])
+    assert set(fitted.lexicon) == set("abcdef")
+    for e, f in fitted.lexicon.items():
+        assert table[e, f] == pytest.approx(max(p for (other, _), p in table.items() if other == e), abs=1e-9)
 
 
 def test_copies_unknown_words_and_attaches_punctuation() -> None:

@@ -101,10 +101,10 @@ def test_missing_folder_and_equal_languages(tmp_path: Path) -> None:
 
 def test_lines_end_at_lf_only(tmp_path: Path) -> None:
     """What str.splitlines takes for line ends, a BOM, CR LF and a missing last LF shift no line."""
-    lines = ["\ufeffone\r", "t\u2028wo\u2029x", "th\x85ree\x0b\x0c", "\x1cfo\tur\x00 \x1e", "five\u00a0 six"]
+    lines = ["\ufeffone\r", "t\u2028wo\u2029x", "th\x85ree\x0b\x0c", "\x1cfo\tur\x00 \x1e", "five\u00a0 six\rseven"]
     (tmp_path / "file").write_bytes("\n".join(lines).encode())
     read_lines = read(tmp_path / "file")
-    assert read_lines == ["one", "t wo x", "th ree", "fo ur", "five six"]
+    assert read_lines == ["one", "t wo x", "th ree", "fo ur", "five six seven"]
     assert "\n".join(read_lines).splitlines() == read_lines
     (tmp_path / "file").write_bytes("\n".join([*lines, ""]).encode())
     assert read(tmp_path / "file") == read_lines

@@ -68,8 +68,8 @@ _NOUNS = {
         picture_book picture_books n Bilderbuch Bilderbücher; school_book school_books n Schulbuch Schulbücher""",
     "letter": "letter letters m Brief Briefe",
     "food": """
-        apple apples m Apfel Äpfel; cake cakes m Kuchen Kuchen; soup soups f Suppe Suppen; egg eggs n Ei Eier;
-        apple_cake apple_cakes m Apfelkuchen Apfelkuchen; potato_soup potato_soups f Kartoffelsuppe Kartoffelsuppen;
+        apple apples m Apfel Äpfel; cake cakes m Kuchen Kuchen; soup - f Suppe -; egg eggs n Ei Eier;
+        apple_cake apple_cakes m Apfelkuchen Apfelkuchen; potato_soup - f Kartoffelsuppe -;
         bread - n Brot -""",
     "drink": "coffee - m Kaffee -; tea - m Tee -; water - n Wasser -; milk - f Milch -",
     "clothes": """
