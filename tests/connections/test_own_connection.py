@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import PAD, build, dictionary
+from builders import PAD, build
 from end_to_end import ROOT, shell
-from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 from b2t_fairseq import UserError, cli
 from b2t_fairseq.models.own_connection import import_connection_module
@@ -21,22 +20,6 @@ TRAIN = (
 BY_NAME = ("--arch", "transformer_b2t_6_6_tiny", "--connection", "rezero")
 BY_ARCHITECTURE = ("--arch", "transformer_rezero_6_6_tiny")
 GENERATE = ("--path", "saved/checkpoint_last.pt", "--gen-subset", "valid", "--cpu", "--beam", "2", "--max-len-b", "8")
-
-
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    """A binarised corpus of a few random sentences in `data`."""
-    (tmp_path / "data").mkdir()
-    words, generator = dictionary(), torch.Generator().manual_seed(0)
-    for language in ("en", "de"):
-        words.save(str(tmp_path / "data" / f"dict.{language}.txt"))
-        for split in ("train", "valid"):
-            stem = tmp_path / "data" / f"{split}.en-de.{language}"
-            builder = MMapIndexedDatasetBuilder(f"{stem}.bin")
-            for length in range(3, 11):
-                builder.add_item(torch.cat([torch.randint(4, 50, (length,), generator=generator), torch.tensor([2])]))
-            builder.finalize(f"{stem}.idx")
-    return tmp_path
 
 
 def b2t_fairseq(*arguments, cwd: Path, **options):
