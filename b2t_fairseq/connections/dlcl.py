@@ -41,7 +41,8 @@ class LearnedCombination(Connection):
     def combine(self, history: tuple[Tensor, ...]) -> Tensor:
         """sum_{k<=l} W[l,k] history[k], where l = len(history) - 1."""
         weights = self.weight[len(history) - 1, : len(history)].unbind()
-        return sum(w * h for w, h in zip(weights, history, strict=True))
+        first, *others = (w * h for w, h in zip(weights, history, strict=True))
+        return sum(others, first)
 
     def open(self, x):
         return HistoryStream(x, history=(x,))
@@ -52,6 +53,8 @@ class LearnedCombination(Connection):
 
 @register_connection("dlcl_pre")
 class DLCLPre(LearnedCombination, PreLN):
+    """dlcl_pre: a layer reads sum_k W[l,k] LN(y_k) of all earlier outputs y_k, W learned; within it x + F(LN(x))."""
+
     final_norm_is_optional = False
 
     def enter_layer(self, stream, l):
@@ -66,6 +69,8 @@ class DLCLPre(LearnedCombination, PreLN):
 
 @register_connection("dlcl_post")
 class DLCLPost(LearnedCombination, PostLN):
+    """dlcl_post: a layer reads LN(sum_k W[l,k] y_k) of all earlier outputs y_k, W learned; within it LN(x + F(x))."""
+
     def enter_layer(self, stream, l):
         z = self.combine(stream.history)
         return stream._replace(x=z if l == 1 else self.history_norms[l - 2](z))  # LN_{l-1}; z_0 has none

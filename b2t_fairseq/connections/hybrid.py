@@ -28,10 +28,7 @@ class HybridNorm(Connection):
 
 @register_connection("hybrid_star")
 class HybridNormStar(HybridNorm):
-    """HybridNorm*: layer 1 is Pre-LN outside.
-
-    hybrid_star: as hybrid, but in layer 1 self-attention and feed-forward are x + F(LN(x)).
-    """
+    """HybridNorm*: as HybridNorm, but self-attention and feed-forward of layer 1 are x + F(LN(x))."""
 
     def norms(self, l, kind):
         return ("layer_norm",) if l == 1 and kind == "SA" else super().norms(l, kind)

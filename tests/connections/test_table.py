@@ -1,0 +1,58 @@
+"""The table of all connections: numbers against arithmetic, and nothing left blank."""
+
+import re
+
+import pytest
+from builders import ALL_CONNECTIONS
+
+from b2t_fairseq.connections.__main__ import main, table
+
+D, N, M = 64, 4, 3
+SUBLAYERS = 2 * N + 3 * M
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row.name: row for row in table([N, M], D)}
+
+
+def test_every_connection_says_its_formula_and_its_paper(rows):
+    assert tuple(rows) == ALL_CONNECTIONS
+    for row in rows.values():
+        assert re.search(r"[A-Z]\w+ .*(19|20)\d\d", row.paper), row.name
+        assert len(row.formula) > 5, row.name
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "norms", "sums"),
+    [
+        ("post", 0, 0, 0),
+        ("pre", 2 * 2 * D, 2, 0),
+        ("b2t", 0, 0, N + M),
+        ("deepnet", 0, 0, SUBLAYERS),
+        ("admin", SUBLAYERS * D, 0, SUBLAYERS),
+        ("tfixup", -SUBLAYERS * 2 * D, -SUBLAYERS, 0),
+        ("resi_dual", 2 * 2 * D, 2, SUBLAYERS + 2),
+        ("peri", SUBLAYERS * 2 * D + 2 * 2 * D, SUBLAYERS + 2, 0),
+        ("dlcl_post", (N + 1) ** 2 + (M + 1) ** 2 + (N + M) * 2 * D, N + M, 2 * (10 + 6) + 7 + 2),
+        ("sub_ln", (N + M) * (2 * D + 2 * 4 * D) + 2 * 2 * D, 2 * (N + M) + 2, 0),
+    ],
+)
+def test_numbers(rows, name, parameters, norms, sums):
+    row = rows[name]
+    assert row.parameters == parameters
+    assert row.norms * (N + M) == pytest.approx(norms)
+    assert row.sums * (N + M) == pytest.approx(sums)
+
+
+def test_it_is_printed(capsys):
+    assert main(["--layers", "2", "--width", "8"]) == 0
+    printed = capsys.readouterr().out
+    assert all(re.search(rf"^{name} +(yes|no) +[+-]", printed, re.M) for name in ALL_CONNECTIONS)
+
+
+@pytest.mark.parametrize("arguments", [["--layers", "0-3"], ["--layers", "six"], ["--width", "0"], ["--width", "200"]])
+def test_wrong_sizes_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert f"'{arguments[1]}' must be" in capsys.readouterr().err
