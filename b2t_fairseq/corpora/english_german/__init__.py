@@ -5,8 +5,10 @@ agreement: the verb second, last or split (Der Zug kommt um halb drei an), cases
 endings, kein and nicht, compounds, numbers, dates and times. The words are in `words.py`, the kinds of sentences in
 `simple.py` and `complex.py`.
 
-How much variety a model has to learn is set in three places: `draw.ZIPF_EXPONENT` (how rare the rare words are),
-`sentences.FAMILIES` (how often each kind of sentence comes) and the word lists themselves.
+How much variety a model has to learn is set in three places, the strongest first: the word lists themselves,
+`sentences.FAMILIES` (how often each kind of sentence comes) and `draw.ZIPF_EXPONENT` (how rare the rare words are).
+About 530 English and 1,000 German word forms: a joint subword vocabulary of 1,800 keeps nearly all of them whole, which
+small models learn far sooner than one of 1,000.
 
     python -m b2t_fairseq.corpora.english_german --output DIR [--seed N]
 """
