@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ..cli import forget_import_time_logging
+from ..connections.registry import get_connection
 from ..errors import UserError
 from ..version import __version__
 from . import prepare, report
@@ -54,6 +55,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} {value}: must be at least {least}")
     if options.source == options.target:
         parser.error(f"--source and --target are both {options.source}")
+    if not options.connections or len(set(options.connections)) < len(options.connections):
+        parser.error("--connections needs different names, as in post,pre,b2t")
+    for name in options.connections:
+        get_connection(name)  # refuses an unknown one
+    options.recipe = read_recipe(options.config, BLOCKS)
     return options
 
 
@@ -80,7 +86,7 @@ class Plan:
 
     def __init__(self, options: argparse.Namespace, corpus: prepare.Corpus):
         self.options, self.corpus = options, corpus
-        self.recipe = read_recipe(options.config, BLOCKS)
+        self.recipe = options.recipe
         size = options.vocab_size or (prepare.vocabulary_for(len(corpus.splits["train"])) if options.data else None)
         self.subwords = dict(self.recipe["subwords"]) | ({"vocab_size": size} if size else {})
         self.root = Path(options.output)
@@ -168,9 +174,6 @@ def architecture(connection: str, layers: tuple[int, int]) -> list[str]:
     """The flags that choose the tiny architecture of a connection at a depth, which may have no name of its own."""
     from fairseq.models import ARCH_MODEL_REGISTRY
 
-    from ..connections.registry import get_connection
-
-    get_connection(connection)  # refuses an unknown one
     name = f"transformer_{connection}_{layers[0]}_{layers[1]}_tiny"
     if name in ARCH_MODEL_REGISTRY:
         return ["--arch", name]
@@ -287,7 +290,7 @@ def write_report(
     )
     report.draw_curves(histories, plan.root / "curves.png", f"{layers} layers")
     commands = {f"{chain.name} {name}": value for chain in plan.chains for name, value in chain.seconds.items()}
-    settings = {key: value for key, value in vars(plan.options).items() if key != "dry_run"} | {"recipe": plan.recipe}
+    settings = {key: value for key, value in vars(plan.options).items() if key != "dry_run"}
     report.write_results(plan.root / "results.json", rows, histories, settings, {**commands, **seconds})
     print(
         f"\n{text}\n\nwritten: "

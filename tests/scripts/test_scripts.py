@@ -1,0 +1,128 @@
+"""The shell scripts: syntax, help, and mistakes; what they run is tested with the package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted([*ROOT.glob("scripts/**/*.sh"), ROOT / ".ci" / "run"])
+
+
+def bash(*arguments, **environment) -> subprocess.CompletedProcess:
+    command = ["bash", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120)
+
+
+def test_there_are_scripts():
+    assert {"quickstart.sh", "test.sh", "_environment.sh", "run"} <= {path.name for path in SCRIPTS}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_syntax(script):
+    assert bash("-n", script).returncode == 0
+    if not script.name.startswith("_"):
+        assert "\nset -euo pipefail\n" in script.read_text()
+
+
+@pytest.mark.parametrize("name", ["quickstart.sh", "test.sh"])
+def test_help(name):
+    done = bash(ROOT / "scripts" / name, "--help")
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: bash scripts/{name}") and not done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--layer", "6-6"], "unknown option --layer"),
+        (["extra"], "unknown argument extra"),
+        (["--data"], "--data needs a value"),
+        (["--updates="], "--updates needs a value"),
+        (["--torch", "tpu"], "--torch must be cpu or cuda"),
+        (["--python", "no-such-python", "--dry-run"], "no such program"),
+        (["--python", "false", "--dry-run"], "must be Python 3.10 or newer"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, sentence):
+    done = bash(ROOT / "scripts" / "quickstart.sh", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and sentence in done.stderr and done.stderr.count("\n") == 1
+
+
+def copy_of_the_checkout(folder: Path) -> Path:
+    """As much of it as the installation looks at."""
+    (folder / "scripts").mkdir()
+    for name in ("setup.py", "scripts/quickstart.sh", "scripts/_environment.sh"):
+        (folder / name).write_text((ROOT / name).read_text())
+    return folder
+
+
+def fake_python(folder: Path, version: str) -> Path:
+    """A program that answers the questions of the script as a Python of that version without any package would."""
+    path = folder / "fake-python"
+    major, minor = version.split(".")
+    path.write_text(
+        f"#!/usr/bin/env bash\ncase \"$*\" in\n*version_info\\ *'<'*) [ {minor} -ge 10 ] ;;\n"
+        f"*print*version_info*) echo {version} ;;\n*) exit 1 ;;\nesac\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    "version, flags, wanted, unwanted",
+    [
+        ("3.11", [], ["torch==2.13.0 ", "ve-fairseq==0.12.3", "several GB"], ["--index-url", "fairseq-fixed=="]),
+        ("3.12", ["--torch", "cpu"], ["--index-url https://download.pytorch.org/whl/cpu", "200 MB"], ["several GB"]),
+        (
+            "3.13",
+            ["--torch=cuda"],
+            ["fairseq-fixed==0.12.3.1", "C++ compiler", "CUDA_HOME"],
+            ["--index-url", "ve-fairseq="],
+        ),
+    ],
+)
+def test_dry_run_on_a_bare_machine_lists_the_installation_and_changes_nothing(
+    version, flags, wanted, unwanted, tmp_path
+):
+    (tmp_path / "checkout").mkdir()
+    checkout = copy_of_the_checkout(tmp_path / "checkout")
+    before = sorted(checkout.rglob("*"))
+    python = fake_python(tmp_path, version)
+    done = bash(checkout / "scripts" / "quickstart.sh", "--dry-run", "--python", python, *flags)
+    assert done.returncode == 0, done.stderr
+    assert sorted(checkout.rglob("*")) == before
+    assert all(
+        text in done.stderr for text in [*wanted, "-m venv", "-e ", "b2t_fairseq.reproduce.quickstart --dry-run"]
+    )
+    assert not any(text in done.stderr for text in unwanted)
+
+
+def test_python_that_is_too_old_is_refused(tmp_path):
+    checkout = copy_of_the_checkout(tmp_path)
+    done = bash(checkout / "scripts" / "quickstart.sh", "--dry-run", "--python", fake_python(tmp_path, "3.9"))
+    assert done.returncode == 2 and "Python 3.10 or newer" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_active_environment_with_the_packages_is_used(tmp_path):
+    """The dry run reaches our plan and lists fairseq's commands, for paths with spaces, too."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    environment = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    output = tmp_path / "with spaces"
+    done = bash(
+        ROOT / "scripts" / "quickstart.sh", "--dry-run", "--connections", "b2t", "--output", output, **environment
+    )
+    assert done.returncode == 0, done.stderr
+    commands = [line for line in done.stdout.splitlines() if line.startswith("python -m b2t_fairseq")]
+    assert [line.split()[3] if "cli" in line else "average" for line in commands] == [
+        "preprocess",
+        "train",
+        "average",
+        "generate",
+    ]
+    assert "using the active environment" in done.stderr and not output.exists()
+    assert "--arch transformer_b2t_18_18_tiny" in commands[1] and "--max-update 450" in commands[1]
