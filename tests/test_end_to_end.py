@@ -1,0 +1,295 @@
+"""From text to a score through the real command lines, in one process and in two."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from builders import ALL_CONNECTIONS
+from end_to_end import (
+    NARROW,
+    ROOT,
+    SIZES,
+    TRAINING,
+    command,
+    environment,
+    hypotheses,
+    make_data,
+    ours,
+    shell,
+    weights,
+)
+
+from b2t_fairseq import cli, compat
+
+PLUGIN = ROOT / "b2t_fairseq"
+
+
+@pytest.fixture
+def here(capsys, caplog):
+    """`b2t-fairseq ...` inside this process, which saves the seconds of a start; its output and log."""
+    caplog.set_level(logging.INFO)
+
+    def run(*arguments) -> str:
+        capsys.readouterr(), caplog.clear()
+        assert cli.main([str(a) for a in arguments]) == 0
+        return capsys.readouterr().out + caplog.text
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A B2T model trained for two epochs by fairseq's own command, the plugin given by path."""
+    saved = tmp_path_factory.mktemp("trained")
+    train = [
+        command("fairseq-train"),
+        data,
+        "--user-dir",
+        PLUGIN,
+        *NARROW,
+        *TRAINING,
+        "--save-dir",
+        saved,
+        "--max-epoch",
+        "2",
+    ]
+    return saved, shell(*train, cwd=saved).stdout
+
+
+def assert_same(first: dict, second: dict, tolerance: float = 0.0) -> None:
+    assert first.keys() == second.keys()
+    for name in first:
+        assert (first[name] - second[name]).abs().max() <= tolerance, name
+
+
+def test_log_and_checkpoint_carry_the_signature(trained):
+    saved, log = trained
+    signature = re.search(r"signature: (connection:b2t\|init:default\|layers:2-2\|plugin:\S+)", log)[1]
+    for name in ("checkpoint1.pt", "checkpoint_last.pt", "checkpoint_best.pt"):
+        assert compat.load_checkpoint(str(saved / name))["cfg"]["model"].connection_signature == signature
+
+
+@pytest.mark.parametrize("connection", ALL_CONNECTIONS)
+def test_every_connection_trains_resumes_averages_generates_and_validates(connection, data, tmp_path, here):
+    train = ["train", data, *NARROW, *TRAINING, "--connection", connection, "--save-dir", tmp_path]
+    here(*train, "--max-epoch", "1")
+    log = here(*train, "--max-epoch", "2")
+    assert "epoch 2" in log and "Loaded checkpoint" in log
+    assert f"signature: connection:{connection}|" in log
+    average = tmp_path / "average.pt"
+    here("average-checkpoints", "--inputs", tmp_path, "--num-epoch-checkpoints", "2", "--output", average)
+    two = [weights(tmp_path / f"checkpoint{epoch}.pt") for epoch in (1, 2)]
+    mean = {name: (two[0][name] + two[1][name]) / 2 for name in two[0]}
+    assert_same(weights(average), mean, tolerance=1e-6)
+    generated = here("generate", data, "--path", average, "--beam", "3", "--max-tokens", "300", "--cpu")
+    assert hypotheses(generated).keys() == set(range(SIZES["test"]))
+    validated = here("validate", data, "--path", average, "--max-tokens", "300", "--cpu", "--task", "translation")
+    assert re.search(r"valid on 'valid' subset \| loss \d", validated)
+
+
+def test_training_goes_on_as_if_never_stopped(data, trained, tmp_path, here):
+    saved, _ = trained
+    train = ["train", data, *NARROW, *TRAINING, "--save-dir", tmp_path]
+    here(*train, "--max-epoch", "1")
+    here(*train, "--max-epoch", "2")
+    assert_same(weights(tmp_path / "checkpoint_last.pt"), weights(saved / "checkpoint_last.pt"))
+
+
+def test_kill_9_loses_nothing_that_was_saved(data, trained, tmp_path):
+    saved, _ = trained
+    train = [
+        sys.executable,
+        "-m",
+        "b2t_fairseq.cli",
+        "train",
+        data,
+        *NARROW,
+        *TRAINING,
+        "--save-dir",
+        tmp_path,
+        "--max-epoch",
+        "2",
+    ]
+    train = [str(part) for part in [*train, "--save-interval-updates", "2"]]
+    process = subprocess.Popen(train, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (tmp_path / "checkpoint_last.pt").exists():
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert shell(*train).returncode == 0
+    assert_same(weights(tmp_path / "checkpoint_last.pt"), weights(saved / "checkpoint_last.pt"))
+
+
+def test_two_processes_train_one_model(data, tmp_path):
+    """Two ranks, one batch each, do what one rank does with two batches an update."""
+    options = [*NARROW, "--dropout=0", *TRAINING, "--max-epoch", "2", "--ddp-backend", "legacy_ddp"]
+    log = shell(
+        *(command("torchrun"), "--nproc_per_node", "2", "--master_port", str(free_port()), command("fairseq-train")),
+        *(data, "--user-dir", PLUGIN, *options, "--save-dir", tmp_path / "two", "--distributed-world-size", "2"),
+    ).stdout
+    assert "training on 2 devices" in log
+    one = ours("train", data, *options, "--save-dir", tmp_path / "one", "--update-freq", "2").stdout
+    updates = [re.findall(r"num_updates (\d+)", text)[-1] for text in (log, one)]
+    assert updates[0] == updates[1]
+    assert_same(*(weights(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two")), tolerance=2e-4)
+    resumed = shell(
+        *(
+            command("torchrun"),
+            "--nproc_per_node",
+            "2",
+            "--master_port",
+            str(free_port()),
+            "-m",
+            "b2t_fairseq.cli",
+            "train",
+        ),
+        *(
+            data,
+            *NARROW,
+            *TRAINING,
+            "--max-epoch",
+            "3",
+            "--save-dir",
+            tmp_path / "two",
+            "--distributed-world-size",
+            "2",
+        ),
+    ).stdout
+    assert "Loaded checkpoint" in resumed and "begin training epoch 3" in resumed
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.mark.parametrize("connection", ["post", "pre", "b2t", "b2t_no_ln", "b2t_all"])
+def test_hydra_trains_and_its_checkpoints_generate(connection, data, tmp_path, here):
+    (tmp_path / "run.yaml").write_text(
+        f"""# @package _group_
+common: {{cpu: true, seed: 3}}
+task: {{_name: translation, data: {data}, source_lang: en, target_lang: de}}
+criterion: {{_name: label_smoothed_cross_entropy, label_smoothing: 0.1}}
+dataset: {{max_tokens: 400, num_workers: 0}}
+optimization: {{lr: [0.003], max_epoch: 1}}
+optimizer: {{_name: adam}}
+lr_scheduler: {{_name: inverse_sqrt, warmup_updates: 4}}
+checkpoint: {{save_dir: {tmp_path / "saved"}}}
+model:
+  _name: transformer_b2t_18_18_tiny
+  connection: {connection}
+  encoder_layers: 2
+  decoder_layers: 1
+  share_all_embeddings: true
+  decoder_word_dropout: 0.1
+"""
+    )
+    log = ours("hydra-train", "--config-dir", tmp_path, "--config-name", "run", cwd=tmp_path).stdout
+    assert f"signature: connection:{connection}|init:default|layers:2-1|" in log
+    saved = tmp_path / "saved" / "checkpoint_last.pt"
+    generated = here("generate", data, "--path", saved, "--beam", "2", "--cpu", "--max-tokens", "300")
+    assert hypotheses(generated).keys() == set(range(SIZES["test"]))
+
+
+def test_interactive(data, trained):
+    saved, _ = trained
+    lines = (data.parent / "test.en").read_text(encoding="utf-8").splitlines()[:3]
+    translate = (
+        "interactive",
+        data,
+        "--path",
+        saved / "checkpoint_best.pt",
+        "--cpu",
+        "-s",
+        "en",
+        "-t",
+        "de",
+        "--beam",
+        "2",
+    )
+    output = ours(*translate, input="\n".join(lines) + "\n").stdout
+    assert hypotheses(output).keys() == {0, 1, 2}
+
+
+@pytest.mark.parametrize("where", ["absolute", "relative", "symlink"])
+def test_the_plugin_is_found_by_path(where, data, trained, tmp_path):
+    saved, _ = trained
+    path = {"absolute": PLUGIN, "relative": os.path.relpath(PLUGIN, tmp_path), "symlink": tmp_path / "b2t_fairseq"}[
+        where
+    ]
+    if where == "symlink":
+        path.symlink_to(PLUGIN)
+    generate = (data, "--user-dir", path, "--path", saved / "checkpoint_last.pt", "--cpu", "--max-tokens", "300")
+    assert len(hypotheses(shell(command("fairseq-generate"), *generate, cwd=tmp_path).stdout)) == SIZES["test"]
+    assert len(hypotheses(ours("generate", *generate, cwd=tmp_path).stdout)) == SIZES["test"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 16, 17, 20])
+def test_no_sentence_is_dropped(size, trained, tmp_path, here):
+    saved, _ = trained
+    data = make_data(tmp_path, test_size=size)
+    generated = here("generate", data, "--path", saved / "checkpoint_last.pt", "--cpu", "--max-tokens", "150")
+    assert hypotheses(generated).keys() == set(range(size))
+
+
+def test_bf16_trains(data, tmp_path, here):
+    log = here("train", data, *NARROW, *TRAINING, "--bf16", "--max-epoch", "1", "--save-dir", tmp_path)
+    assert "done training" in log
+    assert weights(tmp_path / "checkpoint_last.pt")["encoder.layers.0.fc1.weight"].dtype == torch.bfloat16
+
+
+def test_alignments_and_ensembles(data, trained, here):
+    saved, _ = trained
+    both = f"{saved / 'checkpoint1.pt'}:{saved / 'checkpoint2.pt'}"
+    generate = ("generate", data, "--cpu", "--max-tokens", "300", "--beam", "2")
+    assert len(hypotheses(here(*generate, "--path", both))) == SIZES["test"]
+    aligned = here(*generate, "--path", saved / "checkpoint1.pt", "--print-alignment")
+    assert len(re.findall(r"^A-\d+\t\d+-\d+", aligned, flags=re.MULTILINE)) >= SIZES["test"] - 1
+
+
+def test_another_connections_checkpoint_is_refused(data, trained, tmp_path):
+    saved, _ = trained
+    train = (data, *NARROW, *TRAINING, "--connection", "post", "--max-epoch", "3", "--save-dir", tmp_path)
+    restore = ("--restore-file", saved / "checkpoint_last.pt")
+    for run in (
+        ours("train", *train, *restore, check=False),
+        ours("train", *train, "--finetune-from-model", restore[1], check=False),
+    ):
+        last = run.stdout.strip().splitlines()[-1]
+        assert run.returncode != 0
+        assert last.startswith("error: ") and "connection:b2t|" in last and "connection:post|" in last
+    override = ("--path", saved / "checkpoint_last.pt", "--cpu", "--model-overrides", "{'connection':'post'}")
+    run = ours("generate", data, *override, check=False)
+    assert run.returncode != 0 and "connection:post" in run.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--connection", "b3t"), "'b3t' is unknown: choose one of post, pre, b2t"),
+        (("--connection-init", "b3t"), "'b3t' is unknown: choose one of auto, default, rescale"),
+        (("--arch", "transformer_b2t_17_17"), "'transformer_b2t_17_17' is no architecture"),
+        (("--encoder-normalize-before",), "--encoder-normalize-before does not go with --connection"),
+    ],
+)
+def test_mistakes_are_answered_in_one_sentence(options, message, data, tmp_path):
+    train = (command("fairseq-train"), data, "--user-dir", PLUGIN, *NARROW, *TRAINING, *options, "--save-dir", tmp_path)
+    run = shell(*train, check=False)
+    assert run.returncode != 0
+    assert message in run.stdout.strip().splitlines()[-1]
