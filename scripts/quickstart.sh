@@ -16,7 +16,7 @@ About 12 minutes on 2 CPU cores after the installation. Ctrl-C stops; the next s
   --target LANG        target language (default: de)
   --connections A,B    connections to compare (default: post,pre,b2t)
   --layers N-M         encoder and decoder layers (default: 18-18)
-  --updates N          training updates (default: 450)
+  --updates N          training updates (default: 1200)
   --vocab-size N       joint subwords (default: 1000 for the embedded corpus, else by the corpus' size)
   --config FILE        hyper-parameters (default: configs/laptop/quickstart.yaml)
   --output DIR         where results go (default: runs/quickstart)

@@ -65,7 +65,7 @@ def test_changed_options_move_only_what_depends_on_them(data):
 
     first = folders(plan_for(data))
     assert folders(plan_for(data)) == first
-    longer = folders(plan_for(data, "--updates", "900"))
+    longer = folders(plan_for(data, "--updates", "2400"))
     assert longer[0] == first[0] and not set(longer[1:]) & set(first[1:])
     assert folders(plan_for(data, "--connections", "b2t")) == [first[0], first[3]]
     with open(data / "test_b.en", "a") as source, open(data / "test_b.de", "a") as target:

@@ -125,4 +125,4 @@ def test_an_active_environment_with_the_packages_is_used(tmp_path):
         "generate",
     ]
     assert "using the active environment" in done.stderr and not output.exists()
-    assert "--arch transformer_b2t_18_18_tiny" in commands[1] and "--max-update 450" in commands[1]
+    assert "--arch transformer_b2t_18_18_tiny" in commands[1] and "--max-update 1200" in commands[1]
