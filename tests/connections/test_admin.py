@@ -40,6 +40,7 @@ def start(folder, monkeypatch):
         task = tasks.setup_task(cfg.task)
         model, criterion = task.build_model(cfg.model), task.build_criterion(cfg.criterion)
         trainer = Trainer(cfg, task, model, criterion)
+        trainer.begin_epoch(1)  # which makes the optimizer, and its copies of the parameters
         batches = trainer.get_train_iterator(epoch=1).next_epoch_itr(shuffle=True)
         return trainer, list(batches)
 

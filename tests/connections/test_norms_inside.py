@@ -8,6 +8,8 @@ import torch
 from builders import batch, build_connection, randomise
 from torch.nn import functional
 
+from b2t_fairseq.layers import MultiheadAttention
+
 PER_HEAD = ("q_layer_norm", "k_layer_norm", "v_layer_norm")
 INSIDE = {"hybrid": PER_HEAD, "hybrid_star": PER_HEAD, "sub_ln": ("inner_layer_norm",)}
 
@@ -42,6 +44,14 @@ def test_with_and_without_attention_weights_agree(name):
     without, extra = model(source, None, target)
     assert extra["attn"] == [None]
     assert torch.allclose(with_weights, without, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["q", "k", "v", "inner"])
+def test_each_norm_acts_where_attention_weights_are_computed(norm):
+    attention = randomise(MultiheadAttention(16, 4, inner_norms=(norm,)))
+    x = torch.randn(5, 2, 16)
+    without, with_weights = (attention(x, causal=True, need_weights=need)[0] for need in (False, True))
+    assert torch.allclose(without, with_weights, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["self_attn", "encoder_attn"])
