@@ -1,0 +1,1 @@
+"""The tasks of the quickstart, one file each; `base.Task` is what the quickstart asks of them."""
