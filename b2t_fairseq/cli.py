@@ -33,6 +33,7 @@ FAIRSEQ_COMMANDS = {
 OUR_COMMANDS = {
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
+    "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
     "quickstart": (".reproduce.quickstart", "corpus, training, averaging, decoding and scores in one go"),
 }
 OUR_PATH = sys.modules[__package__].__path__[0]

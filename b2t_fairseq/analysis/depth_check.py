@@ -1,0 +1,271 @@
+"""Depth and stability of the connections: gradients and variances at initialisation, the loss over a few updates.
+
+    python -m b2t_fairseq.cli depth-check [--connections post,pre,b2t] [--output runs/depth]
+
+For every connection at 6-6 and 18-18 (100 updates) and 50-50 (30 updates), narrow: the Frobenius norm of the gradient
+of the loss with respect to each layer's output and the variance of that output, both before the first update, and the
+loss (nats per token) over the updates. One JSON line a model, a table and a figure; what is there already is not
+computed again. At most 20 minutes on 2 cores; the numbers are of one seed.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..connections import CONNECTIONS, get_connection
+from ..errors import UserError
+from .probe import layer_outputs, stacks_of
+
+UPDATES = {"6-6": 100, "18-18": 100, "50-50": 30}
+TOKENS = 256
+WARMUP = 40
+LEARNING_RATE = 1e-3
+SENTENCES = 3000
+PAD, EOS = 1, 2
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="depth-check", description=__doc__.split("\n")[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("--connections", default=",".join(CONNECTIONS), metavar="A,B", help="which (default: all)")
+    add("--layers", default=",".join(UPDATES), metavar="N-M,…", help="which depths (default: %(default)s)")
+    add("--updates", type=int, metavar="N", help="updates at every depth (default: 100, at 50-50 30)")
+    add("--width", type=int, default=32, help="model width; FFN 4 times, 4 heads (default: %(default)s)")
+    add("--seed", type=int, default=1)
+    add("--data", metavar="DIR", help="parallel text (default: $B2T_DATA/multi30k if set, else the embedded corpus)")
+    add("--output", default="runs/depth", metavar="DIR", help="where results go (default: %(default)s)")
+    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    options.connections = [get_connection(name.strip()).name for name in options.connections.split(",")]
+    options.layers = options.layers.split(",")
+    for layers in options.layers:
+        if not all(part.isdecimal() and int(part) > 0 for part in layers.split("-")) or layers.count("-") != 1:
+            raise UserError(f"--layers {layers}: write encoder and decoder layers as in 18-18")
+    if options.data is None and os.environ.get("B2T_DATA"):
+        options.data = str(Path(os.environ["B2T_DATA"]) / "multi30k")
+    return options
+
+
+def read_pairs(folder: str | None) -> list[tuple[str, str]]:
+    """The first training pairs of a folder of parallel English-German text, or of the embedded corpus."""
+    from ..corpora import english_german, parallel_text
+
+    if folder is None:
+        return english_german.generate(seed=1)["train"][:SENTENCES]
+    files = parallel_text.find(Path(folder), "en", "de")
+    return parallel_text.load_split(files.splits()["train"])[:SENTENCES]
+
+
+def make_batches(pairs: Iterable[tuple[str, str]], tokens: int) -> tuple[Any, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Word-level dictionary and batches (source, shifted target, target), (B, T), of about so many target tokens."""
+    from fairseq.data import Dictionary, data_utils
+
+    words, batches, batch = Dictionary(), [], []
+    lines = [tuple(line.lower().split() for line in pair) for pair in pairs]
+    for word in itertools.chain.from_iterable(line for pair in lines for line in pair):
+        words.add_symbol(word)
+    words.finalize(threshold=2)
+
+    def collate(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        sources, targets = zip(*rows, strict=True)
+        source = data_utils.collate_tokens(sources, PAD, left_pad=True)
+        shifted = data_utils.collate_tokens(targets, PAD, EOS, move_eos_to_beginning=True)
+        return source, shifted, data_utils.collate_tokens(targets, PAD)
+
+    for pair in lines:
+        rows = [torch.tensor([words.index(word) for word in line] + [EOS]) for line in pair]
+        if batch and sum(len(target) for _, target in batch) + len(rows[1]) > tokens:
+            batches.append(collate(batch))
+            batch = []
+        batch.append(tuple(rows))
+    return words, [*batches, collate(batch)] if batch else batches
+
+
+def build(connection: str, layers: str, width: int, seed: int, words) -> nn.Module:
+    """A narrow translation model with shared embeddings and dropout 0.1."""
+    from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
+
+    sizes = {"embed_dim": width, "ffn_embed_dim": 4 * width, "attention_heads": 4}
+    args = argparse.Namespace(arch=f"transformer_{connection}_6_6", dropout=0.1, share_all_embeddings=True)
+    for side, depth in zip(("encoder", "decoder"), layers.split("-"), strict=True):
+        for name, value in {**sizes, "layers": int(depth)}.items():
+            setattr(args, f"{side}_{name}", value)
+    ARCH_CONFIG_REGISTRY[args.arch](args)
+    torch.manual_seed(seed)
+    return build_model(args, SimpleNamespace(source_dictionary=words, target_dictionary=words))
+
+
+def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Mean negative log-likelihood of a target token, in nats."""
+    source, shifted, target = batch
+    logits, _ = model(source, None, shifted, return_all_hiddens=False)
+    return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=PAD)
+
+
+def at_initialisation(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, dict[str, list[float]]]:
+    """Per side and layer: the gradient's Frobenius norm at its output, and the output's variance; dropout off."""
+    model.eval().zero_grad()
+    stacks = stacks_of(model)
+    with layer_outputs(stacks["encoder"]) as encoder, layer_outputs(stacks["decoder"]) as decoder:
+        loss_of(model, batch).backward()
+    model.zero_grad()
+    return {
+        side: {
+            "gradient": [output.grad.norm().item() for output in outputs],
+            "variance": [output.detach().var(unbiased=False).item() for output in outputs],
+        }
+        for side, outputs in (("encoder", encoder), ("decoder", decoder))
+    }
+
+
+def learning_rate(connection: str, update: int) -> float:
+    """Linear warm-up, then inverse square root; for T-Fixup, which has no warm-up, its own schedule."""
+    if connection == "tfixup":
+        return LEARNING_RATE / 2 * (4000 / (4000 + update)) ** 0.5
+    return LEARNING_RATE * min((update + 1) / WARMUP, (WARMUP / (update + 1)) ** 0.5)
+
+
+def examine(connection: str, layers: str, updates: int, width: int, seed: int, data: str | None) -> dict[str, Any]:
+    """Everything about one model: the measurements at initialisation, then the training."""
+    from ..init.admin import profiling, waiting_stacks
+
+    torch.set_num_threads(1)
+    words, batches = make_batches(read_pairs(data), TOKENS)
+    model = build(connection, layers, width, seed, words)
+    waiting = waiting_stacks(model)
+    if waiting:
+        with torch.no_grad(), profiling(waiting):
+            loss_of(model.train(), batches[0])
+    result = {"signature": model.signature, **at_initialisation(model, batches[0]), "loss": []}
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-8)
+    model.train()
+    torch.manual_seed(seed)
+    for update, batch in zip(range(updates), itertools.cycle(batches), strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(connection, update)
+        optimizer.zero_grad()
+        loss = loss_of(model, batch)
+        loss.backward()
+        optimizer.step()
+        result["loss"].append(loss.item())
+        if not loss.isfinite():
+            break  # diverged: what follows would be NaN
+    return result
+
+
+def unigram_loss(pairs: Iterable[tuple[str, str]]) -> float:
+    """Entropy of the target tokens, in nats: the loss of a model that has learned frequencies and nothing else."""
+    _, batches = make_batches(pairs, TOKENS)
+    tokens = torch.cat([target[target != PAD] for _, _, target in batches])
+    frequencies = tokens.bincount().double() / len(tokens)
+    return float(-(frequencies * frequencies.clamp(min=1e-12).log()).sum())
+
+
+def table(results: dict[tuple[str, str], dict[str, Any]], unigram: float) -> str:
+    """One row a model."""
+    head = ["connection", "layers", "grad enc 1/L", "grad dec 1/L", "var enc 1", "var enc L", "var dec 1", "var dec L"]
+    rows = [[*head, "first loss", "last loss"]]
+    for (connection, layers), result in results.items():
+        sides = result["encoder"], result["decoder"]
+        ratios = [f"{s['gradient'][0] / s['gradient'][-1]:.2g}" for s in sides]
+        variances = [f"{s['variance'][i]:.3g}" for s in sides for i in (0, -1)]
+        tail = result["loss"][-10:]
+        losses = [f"{result['loss'][0]:.2f}", f"{sum(tail) / len(tail):.2f}"]
+        rows.append([connection, layers, *ratios, *variances, *losses])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, ["-" * width for width in widths])
+    lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    legend = (
+        "grad 1/L: norm of the gradient at the first layer's output over that at the last layer's, before training;\n"
+        "far below 1 it vanishes on its way down. var: variance of the first and last layer's output. last loss: mean\n"
+        f"of the last 10 updates, nats per token; the target's unigram frequencies alone give {unigram:.2f}."
+    )
+    return "\n".join([*lines, "", legend])
+
+
+def draw(results: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
+    """A row of panels a depth: gradient norms of encoder and decoder, output variances of the decoder, loss."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    depths = list(dict.fromkeys(layers for _, layers in results))
+    names = list(dict.fromkeys(connection for connection, _ in results))
+    colours = {name: pyplot.get_cmap("tab20")(i % 20) for i, name in enumerate(names)}
+    figure, axes = pyplot.subplots(len(depths), 4, figsize=(20, 4 * len(depths)), squeeze=False)
+    for (connection, layers), result in results.items():
+        row = axes[depths.index(layers)]
+        curves = [result[s][k] for s, k in (("encoder", "gradient"), ("decoder", "gradient"), ("decoder", "variance"))]
+        for axis, curve in zip(row, [*curves, result["loss"]], strict=True):
+            axis.plot(range(1, len(curve) + 1), curve, label=connection, color=colours[connection], linewidth=1.3)
+    titles = ("gradient norm, encoder", "gradient norm, decoder", "output variance, decoder", "loss (nats per token)")
+    for layers, row in zip(depths, axes, strict=True):
+        for axis, title in zip(row, titles, strict=True):
+            is_loss = title.startswith("loss")
+            axis.set(title=f"{title}, {layers}", xlabel="update" if is_loss else "layer")
+            axis.set_yscale("linear" if is_loss else "log")
+            axis.grid(alpha=0.3)
+    axes[0][-1].legend(fontsize=7, ncol=2)
+    figure.tight_layout()
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, dpi=100, format="png")
+    pyplot.close(figure)
+    os.replace(temporary, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Examine what is not in the results yet, then write table and figure."""
+    from tqdm import tqdm
+
+    options = parse(arguments)
+    pairs = read_pairs(options.data)
+    folder = Path(options.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = open(folder / "models.jsonl", "a+", encoding="utf-8")  # noqa: SIM115 (grows until the end)
+    except OSError as error:
+        raise UserError(f"--output {folder} cannot be written ({error.strerror}): name another folder") from error
+    with log:
+        log.seek(0)
+        found = {json.dumps(row["settings"]): row for row in map(json.loads, filter(str.strip, log))}
+        wanted = {}
+        for layers, connection in itertools.product(options.layers, options.connections):
+            updates = options.updates or UPDATES.get(layers, 100)
+            wanted[connection, layers] = [connection, layers, updates, options.width, options.seed, options.data]
+        missing = [settings for settings in wanted.values() if json.dumps(settings) not in found]
+        # fresh processes: an OpenMP pool does not survive a fork
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            jobs = {pool.submit(examine, *settings): settings for settings in missing}
+            for job in tqdm(as_completed(jobs), total=len(jobs), desc="depth-check", unit="model", disable=not jobs):
+                row = {"settings": jobs[job], **job.result()}
+                found[json.dumps(row["settings"])] = row
+                print(json.dumps(row), file=log, flush=True)
+    results = {key: found[json.dumps(settings)] for key, settings in wanted.items()}
+    text = table(results, unigram_loss(pairs))
+    where = options.data or "embedded corpus"
+    title = f"# Depth and stability: {where}, width {options.width}, {TOKENS} tokens an update, seed {options.seed}"
+    (folder / "table.md.tmp").write_text(f"{title}\n\n{text}\n", encoding="utf-8")
+    os.replace(folder / "table.md.tmp", folder / "table.md")
+    draw(results, folder / "depth.png")
+    print(f"{text}\n\nwritten: {folder / 'models.jsonl'}, {folder / 'table.md'}, {folder / 'depth.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    from ..cli import guarded
+
+    sys.exit(guarded(main))

@@ -1,0 +1,68 @@
+"""The depth check finds what the paper found, on a few layers and updates."""
+
+import json
+
+import pytest
+import torch
+from builders import batch, build
+
+from b2t_fairseq import UserError, cli
+from b2t_fairseq.analysis import depth_check, probe
+
+
+def test_the_probe_changes_nothing_and_sees_the_layers():
+    model = build("transformer_b2t_6_6").eval()
+    source, target = batch()
+    expected = model(source, None, target)[0]
+    stack = model.decoder.layers
+    with probe.layer_outputs(stack) as outputs:
+        logits = model(source, None, target)[0]
+        logits.sum().backward()
+    assert torch.equal(logits, expected)
+    states = model(source, None, target)[1]["inner_states"][1:]
+    assert all(torch.equal(seen, state) for seen, state in zip(outputs, states, strict=True))
+    assert all(output.grad is not None for output in outputs)
+    assert not any(layer._forward_hooks for layer in stack)
+
+
+def test_post_ln_vanishes_with_depth_and_b2t_does_not():
+    words, batches = depth_check.make_batches(depth_check.read_pairs(None)[:200], tokens=120)
+
+    def ratio(connection: str) -> float:
+        model = depth_check.build(connection, "2-24", width=32, seed=1, words=words)
+        gradient = depth_check.at_initialisation(model, batches[0])["decoder"]["gradient"]
+        return gradient[0] / gradient[-1]
+
+    ratios = {name: ratio(name) for name in ("post", "pre", "b2t")}
+    assert ratios["post"] < 0.4 * min(ratios["pre"], ratios["b2t"]), ratios
+
+
+def test_batches_hold_the_pairs():
+    pairs = [("a b a b", "x y x"), ("b", "y"), ("a", "x y")]
+    words, batches = depth_check.make_batches(pairs, tokens=6)
+    assert [tuple(source.shape) for source, _, _ in batches] == [(2, 5), (1, 2)]
+    source, shifted, target = batches[0]
+    assert source[1].tolist() == [1, 1, 1, words.index("b"), 2], "source padded on the left"
+    assert shifted[1].tolist() == [2, words.index("y"), 1, 1]
+    assert target[1].tolist() == [words.index("y"), 2, 1, 1]
+
+
+@pytest.mark.slow
+def test_table_figure_and_a_second_start(tmp_path, capsys):
+    run = ["depth-check", "--connections", "post,admin,tfixup", "--layers", "2-2", "--updates", "3", "--width", "16"]
+    run += ["--output", str(tmp_path), "--jobs", "1"]
+    assert cli.main(run) == 0
+    rows = [json.loads(line) for line in (tmp_path / "models.jsonl").read_text().splitlines()]
+    assert [row["settings"][0] for row in rows] == ["post", "admin", "tfixup"]
+    assert all(len(row["loss"]) == 3 and len(row["encoder"]["gradient"]) == 2 for row in rows)
+    assert "| tfixup " in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "depth.png").read_bytes().startswith(b"\x89PNG")
+    before = (tmp_path / "models.jsonl").read_text()
+    assert cli.main(run) == 0, "a second start computes nothing again"
+    assert (tmp_path / "models.jsonl").read_text() == before
+
+
+def test_wrong_options_are_refused():
+    for wrong in (["--connections", "b3t"], ["--layers", "18"]):
+        with pytest.raises(UserError):
+            depth_check.parse(wrong)
