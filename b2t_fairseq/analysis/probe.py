@@ -1,4 +1,4 @@
-"""Hooks that watch the layers of a stack during a forward and backward pass; they return nothing: they steer nothing."""
+"""Hooks that watch the layers of a stack during a forward and backward pass; they return nothing and steer nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
