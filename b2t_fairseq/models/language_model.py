@@ -16,7 +16,7 @@ from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerL
 from fairseq.modules import AdaptiveInput
 from fairseq.utils import eval_str_list
 
-from ..connections import CONNECTIONS, get_connection
+from ..connections import CONNECTIONS, for_each_connection, get_connection
 from ..errors import UserError
 from ..init import INITIALISATIONS, Stacks
 from ..signature import as_namespace
@@ -60,6 +60,10 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
     )
     connection_options: str = field(
         default="", metadata={"help": "options of the connection itself, such as final_norm=true"}
+    )
+    connection_module: str = field(
+        default="",
+        metadata={"help": "a module of yours that registers connections: name or path of its .py file"},
     )
     connection_signature: str = field(default="", metadata={"help": "written by the model; leave it empty"})
 
@@ -155,5 +159,4 @@ def register_architectures(connection: str) -> None:
 
 
 SIZES = {"": WIKITEXT_103, "_tiny": TINY}
-for _connection in CONNECTIONS:
-    register_architectures(_connection)
+for_each_connection(register_architectures)

@@ -15,7 +15,7 @@ from fairseq.models import register_model, register_model_architecture
 from fairseq.models.speech_to_text import s2t_transformer
 from fairseq.models.transformer import TransformerConfig
 
-from ..connections import CONNECTIONS
+from ..connections import for_each_connection
 from ..errors import UserError
 from ..init import Stacks
 from ..layers import Context, Stack, additive_mask
@@ -153,5 +153,4 @@ def register_architectures(connection: str) -> None:
 register_model_architecture("s2t_transformer_b2t", "s2t_transformer_b2t")(
     partial(set_defaults, connection="b2t", depths=DEPTHS[1], sizes=SIZES[""])
 )
-for _connection in CONNECTIONS:
-    register_architectures(_connection)
+for_each_connection(register_architectures)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import PAD, build
+from builders import PAD, build, build_language_model, build_speech
 from end_to_end import ROOT, shell
 
 from b2t_fairseq import UserError, cli
@@ -100,5 +100,7 @@ def test_a_late_name_has_architectures_and_is_imported_once(tmp_path):
         with torch.no_grad():
             model.decoder.layers.connection.a.fill_(1.0)
         assert not torch.equal(before, model(source, None, source.flip(1))[0])
+        for other in (build_language_model("transformer_lm_late_6"), build_speech("s2t_transformer_late_6_6")):
+            assert "connection:late|" in other.signature
     finally:
         del registry.CONNECTIONS["late"]

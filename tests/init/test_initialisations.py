@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from builders import PAD, build_connection
+from builders import PAD, build_connection, build_language_model
 
 from b2t_fairseq import UserError
 from b2t_fairseq.init.sub_ln import sub_ln_gamma
@@ -108,6 +108,14 @@ def test_tfixup_embeddings(shared):
     assert torch.allclose(model.encoder.embed_tokens.weight, stock.encoder.embed_tokens.weight * source)
     assert torch.allclose(model.decoder.embed_tokens.weight, stock.decoder.embed_tokens.weight * target)
     assert not model.encoder.embed_tokens.weight[PAD].any()
+
+
+def test_tfixup_embeddings_of_a_language_model():
+    model, stock = (build_language_model(connection_init=init, connection="tfixup") for init in ("auto", "default"))
+    tables = [name for name in stock.state_dict() if "embed_tokens" in name and name.endswith(".0.weight")]
+    assert len(tables) == 3
+    for name in tables:
+        assert torch.allclose(model.state_dict()[name], stock.state_dict()[name] * (9 * 3) ** -0.25)
 
 
 @pytest.mark.parametrize("init", ["deepnet", "sub_ln", "ds_init", "rescale"])
