@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from fairseq import options
+from fairseq import models, options
 
 from ..errors import UserError
 
@@ -81,4 +81,22 @@ def import_before_parsing() -> None:
     options.parse_args_and_arch = parse_args_and_arch
 
 
+def import_before_building() -> None:
+    """Let fairseq import a checkpoint's module before it looks up the checkpoint's architecture."""
+    build = models.build_model
+    if getattr(build, "imports_connections", False):
+        return
+
+    @functools.wraps(build)
+    def build_model(cfg, *args, **kwargs):
+        module = getattr(cfg, "connection_module", None)
+        if module:
+            import_connection_module(module)
+        return build(cfg, *args, **kwargs)
+
+    build_model.imports_connections = True
+    models.build_model = build_model
+
+
 import_before_parsing()
+import_before_building()

@@ -34,7 +34,7 @@ def test_the_example_is_short():
 def test_by_connection_module(folder):
     (folder / "rezero.py").write_text(EXAMPLE)
     # the module after the names it defines: the order of options must not matter
-    log = b2t_fairseq("train", "data", *TRAIN, *BY_NAME, "--connection-module", "rezero.py", cwd=folder).stdout
+    log = b2t_fairseq("train", "data", *TRAIN, *BY_ARCHITECTURE, "--connection-module", "rezero.py", cwd=folder).stdout
     assert "connection:rezero(start=0.1)|init:default|layers:2-2|" in log
     model = torch.load(folder / "saved" / "checkpoint_last.pt", weights_only=False)["model"]
     assert model["encoder.layers.connection.a"].shape == (2, 2)
@@ -51,7 +51,7 @@ def test_by_a_user_directory_that_imports_the_package(folder):
     (folder / "my_methods" / "__init__.py").write_text(EXAMPLE)
     user_dir = ("--user-dir", "my_methods")
     train, generate = (str(Path(sys.executable).with_name(f"fairseq-{name}")) for name in ("train", "generate"))
-    log = shell(train, "data", *user_dir, *TRAIN, *BY_ARCHITECTURE, cwd=folder).stdout
+    log = shell(train, "data", *user_dir, *TRAIN, *BY_NAME, cwd=folder).stdout
     assert "connection:rezero(start=0.1)" in log
     assert "Generate valid" in shell(generate, "data", *user_dir, *GENERATE, cwd=folder).stdout
 
