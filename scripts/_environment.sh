@@ -81,7 +81,8 @@ install_torch() {
   case "$TORCH" in
     cpu)
       say "installing torch $TORCH_VERSION for CPUs: about 200 MB to download, 700 MB on disk"
-      install "$python" -m pip install "torch==$TORCH_VERSION" --index-url https://download.pytorch.org/whl/cpu
+      install "$python" -m pip install --no-deps "torch==$TORCH_VERSION" --index-url https://download.pytorch.org/whl/cpu
+      install "$python" -m pip install "torch==$TORCH_VERSION" # what it depends on, by pip's own settings
       ;;
     cuda)
       say "installing torch $TORCH_VERSION with CUDA: several GB to download and on disk"
