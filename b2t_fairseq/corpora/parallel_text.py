@@ -87,6 +87,20 @@ def read(path: str | os.PathLike[str]) -> list[str]:
     spaces; runs of spaces become one. The last line may lack its LF.
 
     Raises:
+        CorpusError: what `read_raw` raises.
+    """
+    return [clean(line) for line in read_raw(path)]
+
+
+def clean(line: str) -> str:
+    """The line as it is under every reading: control characters, tabs and separators are spaces, runs of them one."""
+    return _INVISIBLE.sub(" ", line).strip()
+
+
+def read_raw(path: str | os.PathLike[str]) -> list[str]:
+    """The lines of a plain or gzip UTF-8 file, with all that is in them but the LF.
+
+    Raises:
         CorpusError: unreadable, not gzip though named so, cut off, or not UTF-8 (with the line).
     """
     path = Path(path)
@@ -101,7 +115,7 @@ def read(path: str | os.PathLike[str]) -> list[str]:
     lines = []
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], start=1):
         try:
-            lines.append(_INVISIBLE.sub(" ", line.decode("utf-8")).strip())
+            lines.append(line.decode("utf-8"))
         except UnicodeDecodeError:
             raise CorpusError(f"{path}, line {number}: not valid UTF-8; convert the file to UTF-8 first.") from None
     return lines
