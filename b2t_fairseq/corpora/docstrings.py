@@ -1,7 +1,7 @@
 """Headlines from the documentation at hand: a docstring's first sentence is the headline, what follows is the text.
 
-The sources of the standard library, numpy, scipy, scikit-learn and torch are parsed, never imported, so nothing runs and
-nothing prints. Everything is lower-cased, as in Gigaword. No text and no headline occurs twice, so none is in two
+The sources of the standard library, numpy, scipy, scikit-learn and torch are parsed, never imported, so nothing runs
+and nothing prints. Everything is lower-cased, as in Gigaword. No text and no headline occurs twice, so none is in two
 splits; which split a pair belongs to is decided by a hash of its headline, whatever else is installed.
 """
 

@@ -25,7 +25,7 @@ WORD = re.compile(r"[a-z0-9]", re.IGNORECASE)  # what ROUGE sees of a headline
 
 @dataclass(frozen=True)
 class Headlines:
-    """(text, headline) pairs of train, valid and test, where they are from, and how many training pairs were left out."""
+    """(text, headline) pairs of each split, where they are from, and how many training pairs were left out."""
 
     splits: Mapping[str, Pairs]
     signature: str
@@ -41,12 +41,12 @@ def load(path: Path) -> Headlines:
         CorpusError: something is missing, ambiguous or malformed, or an evaluation line is empty.
     """
     if not path.exists():
-        raise CorpusError(f"{path}: there is no such file or folder; give a .tsv file or the folder of train.article.txt.")
+        raise CorpusError(f"{path}: no such file or folder; give a .tsv file or the folder of train.article.txt.")
     if path.is_file():
         splits, layout = table(path), f"tsv:{path.name}"
     elif tables := sorted([*path.glob("*.tsv"), *path.glob("*.tsv.gz")]):
         if len(tables) > 1:
-            raise CorpusError(f"{path} has {len(tables)} tables, {', '.join(t.name for t in tables)}: name one of them.")
+            raise CorpusError(f"{path} has the tables {', '.join(t.name for t in tables)}: name one of them.")
         splits, layout = table(tables[0]), f"tsv:{tables[0].name}"
     else:
         splits, layout = gigaword(path), "gigaword"

@@ -40,8 +40,8 @@ class Task(ABC):
     metrics: ClassVar[tuple[str, ...]]
     tests: Sequence[str]
 
-    @staticmethod
-    def add_options(add: Callable[..., argparse.Action]) -> None:  # noqa: B027 (most tasks have none)
+    @staticmethod  # noqa: B027 (most tasks have no options of their own)
+    def add_options(add: Callable[..., argparse.Action]) -> None:
         """Adds the task's own options by ``add("--name", ...)``, as of `argparse.ArgumentParser.add_argument`."""
 
     def __init__(self, options: argparse.Namespace):

@@ -1,0 +1,133 @@
+"""What ``fairseq-generate`` printed, read back in the test set's order, and the command line of all text metrics."""
+
+import argparse
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from .score import Score, full_signature, line, write_json
+
+#: `D-17 <TAB> -0.53 <TAB> text`: the detokenised hypothesis of sentence 17; H- is the same before detokenisation
+HYPOTHESIS = re.compile(r"^([DH])-(\d+)\t[^\t]*\t(.*)$")
+#: `T-17 <TAB> text`: the reference as the binarised data hold it
+TARGET = re.compile(r"^T-(\d+)\t(.*)$")
+
+
+def read_generate_output(source: str | os.PathLike | Iterable[str]) -> list[str]:
+    """The best hypothesis of each sentence of ``fairseq-generate``'s output, in the order of the test set.
+
+    Args:
+        source: the file, or its lines. ``D-`` lines (detokenised) are read; ``H-`` lines only if there are no others.
+            With ``--nbest`` the first hypothesis of a sentence, which is the best, is taken.
+
+    Raises:
+        UserError: if a sentence number between 0 and the highest is missing, or one comes from two different runs.
+    """
+    name = "the output of generate"
+    if isinstance(source, str | os.PathLike):
+        name, source = str(source), read_lines(source)
+    found: dict[str, dict[int, str]] = {"D": {}, "H": {}}
+    order: dict[str, list[int]] = {"D": [], "H": []}
+    for printed in source:
+        match = HYPOTHESIS.match(printed.rstrip("\n"))
+        if match:
+            kind, number, text = match[1], int(match[2]), match[3]
+            found[kind].setdefault(number, text)
+            if order[kind][-1:] != [number]:
+                order[kind].append(number)
+    kind = "D" if found["D"] else "H"
+    sentences = found[kind]
+    if not sentences:
+        raise UserError(f"{name} holds no hypothesis (no D- or H- line): was it written by generate?")
+    if len(order[kind]) != len(sentences):
+        twice = next(number for number, times in Counter(order[kind]).items() if times > 1)
+        raise UserError(f"{name} holds sentence {twice} more than once: it is the output of more than one run")
+    missing = sorted(set(range(max(sentences) + 1)) - set(sentences))
+    if missing:
+        raise UserError(
+            f"{name} lacks {len(missing)} of {max(sentences) + 1} sentences, the first is number {missing[0]}"
+        )
+    return [sentences[number] for number in range(len(sentences))]
+
+
+def check_order(source: str | os.PathLike | Iterable[str], references: Sequence[str]) -> None:
+    """Compares generate's own ``T-`` lines with the references: they must be the same sentences in the same order.
+
+    What subwords or tokenisation have changed is no mistake; that a target is another line's reference, is.
+
+    Raises:
+        UserError: names the first sentence that stands elsewhere among the references.
+    """
+    if isinstance(source, str | os.PathLike):
+        source = read_lines(source)
+    bare = [bare_text(reference) for reference in references]
+    places = {text: number for number, text in enumerate(bare)}
+    for printed in source:
+        match = TARGET.match(printed.rstrip("\n"))
+        if match:
+            number, text = int(match[1]), bare_text(match[2])
+            if text in places and (number >= len(bare) or bare[number] != text):
+                raise UserError(
+                    f"sentence {number} of generate's output is line {places[text] + 1} of the references: "
+                    "they are not in the same order, or the references are another test set's"
+                )
+
+
+def bare_text(text: str) -> str:
+    """Without what subword models change: spaces and Unicode's variants of a letter."""
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """The lines of a UTF-8 text file, ended by line feeds only (``splitlines`` would also cut at U+2028)."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not valid UTF-8 (byte {error.start}): convert it first") from error
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def scoring_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """The options of a command that compares hypotheses with references."""
+    parser = argparse.ArgumentParser(prog=f"b2t-fairseq {command}", description=description.split("\n")[0])
+    parser.add_argument(
+        "--hypotheses", required=True, metavar="FILE", help="what generate printed, or one sentence a line"
+    )
+    parser.add_argument("--references", required=True, metavar="FILE", help="raw references, one sentence a line")
+    parser.add_argument("--plain", action="store_true", help="--hypotheses holds one plain sentence a line")
+    add_facts(parser)
+    return parser
+
+
+def add_facts(parser: argparse.ArgumentParser) -> None:
+    """The options that say what was scored, and where to write it."""
+    parser.add_argument("--split", default="test", help="name of the test set, shown with the score")
+    parser.add_argument("--checkpoint", default="unknown", help="name of the checkpoint, shown with the score")
+    parser.add_argument("--connection", default="unknown", help="connection or whole signature, shown with the score")
+    parser.add_argument("--json", metavar="FILE", help="also write the score to this file")
+
+
+def scored_files(
+    options: argparse.Namespace, metric: Callable[[Sequence[str], Sequence[str]], Mapping[str, Score]]
+) -> None:
+    """Reads both files of `scoring_parser`'s options, scores them, prints a line for each score, and writes JSON."""
+    references = read_lines(options.references)
+    if options.plain:
+        hypotheses = read_lines(options.hypotheses)
+    else:
+        hypotheses = read_generate_output(options.hypotheses)
+        check_order(options.hypotheses, references)
+    publish(options, metric(hypotheses, references))
+
+
+def publish(options: argparse.Namespace, scores: Mapping[str, Score]) -> None:
+    """A line for each score on standard output, and ``--json``."""
+    connection = full_signature(options.connection)
+    for name, score in scores.items():
+        print(line(name, score, options.split, options.checkpoint, connection))
+    if options.json:
+        write_json(options.json, scores, split=options.split, checkpoint=options.checkpoint, connection=connection)

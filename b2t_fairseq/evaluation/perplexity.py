@@ -1,0 +1,105 @@
+"""Perplexity per word of a language model, from what ``fairseq-eval-lm`` printed, and only if it scored every token.
+
+One sum of negative log-likelihoods, divided by two counts. *ppl* divides by tokens, that is words and line ends: what
+is published for WikiText. *word ppl* divides by the words alone, so that models of different subwords can be compared.
+``<unk>`` is a word like any other.
+"""
+
+import argparse
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..errors import UserError
+from .generated import add_facts, publish, read_lines
+from .score import Score
+
+METRICS = ("ppl", "word ppl")
+EVALUATED = re.compile(r"Evaluated ([\d,]+) tokens in ")
+LOSS = re.compile(r"Loss \(base 2\): (\S+), Perplexity: ")
+OPTIONS = {"window": re.compile(r"'tokens_per_sample': (\d+)"), "context": re.compile(r"'context_window': (\d+)")}
+
+
+class Evaluation(NamedTuple):
+    """What eval-lm says at its end: bits for each token, tokens; and how long its window and the context in it were."""
+
+    bits: float
+    tokens: int
+    window: str
+    context: str
+
+
+def read_eval_lm(source: str | os.PathLike | Iterable[str]) -> Evaluation:
+    """Reads the output of one ``fairseq-eval-lm``.
+
+    Raises:
+        UserError: it does not hold exactly one result, or left tokens out.
+    """
+    name = "the output of eval-lm"
+    if isinstance(source, str | os.PathLike):
+        name, source = str(source), read_lines(source)
+    text = "\n".join(source)
+    tokens, bits = EVALUATED.findall(text), LOSS.findall(text)
+    if not tokens or not bits:
+        raise UserError(f"{name} has no result ('Evaluated … tokens' and 'Loss'): did eval-lm come to its end?")
+    if len(tokens) > 1 or len(bits) > 1:
+        raise UserError(f"{name} has {len(tokens)} results: it is the output of more than one run")
+    if "skipping tokens with inf scores" in text:
+        raise UserError(f"{name}: tokens with an infinite loss were left out, so there is no perplexity")
+    found = {key: pattern.findall(text) for key, pattern in OPTIONS.items()}
+    shown = {key: values[0] if values else "unknown" for key, values in found.items()}
+    return Evaluation(float(bits[0]), int(tokens[0].replace(",", "")), **shown)
+
+
+def corpus_perplexity(evaluation: Evaluation, lines: Sequence[str], words: int | None = None) -> dict[str, Score]:
+    """Both perplexities of a text.
+
+    Args:
+        evaluation: what eval-lm said.
+        lines: the text as it was binarised: tokens between spaces, a line end after each line.
+        words: the number of words, if the tokens are subwords; else tokens are words.
+
+    Raises:
+        UserError: eval-lm scored another number of tokens than the text has, or the loss is no number.
+    """
+    tokens = sum(len(line.split()) + 1 for line in lines)
+    words = words or tokens - len(lines)
+    if evaluation.tokens != tokens:
+        raise UserError(
+            f"eval-lm scored {evaluation.tokens:,} tokens, but the text has {tokens:,} with line ends: there is no "
+            "perplexity of a part; leave out --sample-break-mode, and name the text that was binarised"
+        )
+    if not words or not math.isfinite(evaluation.bits):
+        raise UserError(f"no perplexity: {words} words, a loss of {evaluation.bits} bits")
+    signature = f"eos:scored|unk:a word|window:{evaluation.window}|context:{evaluation.context}"
+    counts = {"tokens": tokens, "words": words, "lines": len(lines), "bits_per_token": evaluation.bits}
+    return {
+        "ppl": Score(rounded(evaluation.bits), f"per:token|tokens:{tokens}|{signature}", counts),
+        "word ppl": Score(rounded(evaluation.bits * tokens / words), f"per:word|words:{words}|{signature}", counts),
+    }
+
+
+def rounded(bits: float) -> float:
+    """2 ** bits with two decimals; infinity where a float ends."""
+    return round(2**bits, 2) if bits < 1000 else math.inf
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m b2t_fairseq.cli perplexity --output eval-lm.log --text wiki.test.tokens``."""
+    parser = argparse.ArgumentParser(prog="b2t-fairseq perplexity", description=__doc__.split("\n")[0])
+    parser.add_argument("--output", required=True, metavar="FILE", help="what eval-lm printed")
+    parser.add_argument("--text", required=True, metavar="FILE", help="the text that was binarised, tokens and spaces")
+    parser.add_argument("--words", type=int, metavar="N", help="words of the text, if its tokens are subwords")
+    add_facts(parser)
+    options = parser.parse_args(arguments)
+    publish(options, corpus_perplexity(read_eval_lm(options.output), read_lines(options.text), options.words))
+    return 0
+
+
+if __name__ == "__main__":
+    from ..cli import guarded
+
+    sys.exit(guarded(main))
