@@ -1,4 +1,4 @@
-"""Packaging of b2t_fairseq; fairseq itself is an extra, because which distribution fits depends on the Python at hand."""
+"""Packaging of b2t_fairseq; fairseq itself is an extra, because which one fits depends on the Python at hand."""
 
 import re
 from pathlib import Path

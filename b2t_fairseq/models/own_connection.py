@@ -1,7 +1,8 @@
 """`--connection-module`: connections from a module of the user's own.
 
 The module is imported before the command line is parsed, as fairseq does it for `--user-dir`, so that `--connection`
-and `--arch` know its names; and again, from the checkpoint's arguments, when a checkpoint is loaded.
+and `--arch` know its names. Every command takes the option, also those that load a checkpoint: the module that a
+checkpoint names is never imported on the checkpoint's word, because a checkpoint from a stranger must not run code.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from fairseq import models, options
 
+from ..connections import CONNECTIONS
 from ..errors import UserError
 
 
@@ -72,9 +74,11 @@ def import_before_parsing() -> None:
     def parse_args_and_arch(parser, input_args=None, *args, **kwargs):
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         early.add_argument("--connection-module")
-        found, _ = early.parse_known_args(input_args)
+        found, rest = early.parse_known_args(input_args)
         if found.connection_module:
             import_connection_module(found.connection_module)
+            if "--max-update" not in parser._option_string_actions:
+                input_args = rest  # a command that does not train has no options of the model's
         return parse(parser, input_args, *args, **kwargs)
 
     parse_args_and_arch.imports_connections = True
@@ -82,15 +86,20 @@ def import_before_parsing() -> None:
 
 
 def import_before_building() -> None:
-    """Let fairseq import a checkpoint's module before it looks up the checkpoint's architecture."""
+    """Let fairseq import a configuration's module, or ask for a checkpoint's, before it looks for the architecture."""
     build = models.build_model
     if getattr(build, "imports_connections", False):
         return
 
     @functools.wraps(build)
     def build_model(cfg, *args, **kwargs):
-        module = getattr(cfg, "connection_module", None)
-        if module:
+        module, name = (getattr(cfg, key, None) for key in ("connection_module", "connection"))
+        if module and name not in CONNECTIONS:
+            if getattr(cfg, "connection_signature", None):
+                raise UserError(
+                    f"the checkpoint's connection '{name}' comes from {module}, and a checkpoint must not run code: "
+                    f"if you trust that file, add --connection-module {module}"
+                )
             import_connection_module(module)
         return build(cfg, *args, **kwargs)
 

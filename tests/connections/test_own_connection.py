@@ -42,7 +42,12 @@ def test_by_connection_module(folder):
     elsewhere = folder / "elsewhere"
     elsewhere.mkdir()
     moved = [str(folder / argument) if argument.startswith("saved") else argument for argument in GENERATE]
-    assert "Generate valid" in b2t_fairseq("generate", folder / "data", *moved, cwd=elsewhere).stdout
+    generate = ("generate", folder / "data", *moved)
+    refused = b2t_fairseq(*generate, cwd=elsewhere, check=False)
+    assert refused.returncode != 0, "a checkpoint must not run code on its own word"
+    assert f"add --connection-module {folder / 'rezero.py'}" in refused.stdout.strip().splitlines()[-1]
+    named = b2t_fairseq(*generate, "--connection-module", folder / "rezero.py", cwd=elsewhere)
+    assert "Generate valid" in named.stdout
 
 
 @pytest.mark.slow
