@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 PACKAGES = {"numpy": "numpy", "scipy": "scipy", "scikit-learn": "sklearn", "torch": "torch"}  # distribution: module
 SKIPPED = {"site-packages", "dist-packages", "tests", "test", "testing", "idle_test", "lib2to3", "__pycache__"}
-LONGEST_TEXT = 60  # words
+LONGEST_TEXT = 40  # words
 PERMILLE = {"valid": 40, "test": 40}
 #: the first sentence ends at a full stop that ends a word and is followed by what may begin a sentence, or by nothing
 SENTENCE = re.compile(r"(.+?[\w)\"'`\]])\.(?:\s+(?=[^a-z\s])|$)(.*)", re.DOTALL)

@@ -3,7 +3,8 @@
     corpus -> prepare(folder) -> preprocess(folder) -> train -> average -> evaluate(each test set) -> score -> a row
 
 A task is one class in one file, listed in ``tasks/__init__.py``. It is made from the parsed command line, reads and
-checks its corpus at once (mistakes are a `UserError` before anything is written), and writes only in `prepare`.
+checks the user's corpus at once (mistakes are a `UserError` before anything is written), and writes only in `prepare`;
+what comes after `prepare` reads from its folder.
 """
 
 import argparse
@@ -84,20 +85,20 @@ class Task(ABC):
     def evaluate(self, folder: Path, checkpoint: Path, test: str) -> list[str]:
         """The command line that evaluates a checkpoint on one of `tests`; its standard output goes to a file."""
 
-    def progress(self, test: str) -> tuple[int, Counter]:
+    def progress(self, folder: Path, test: str) -> tuple[int, Counter]:
         """How much there is to evaluate, and a fresh counter of what is done, for the progress display."""
         return 1, lambda lines: (None, "")
 
     @abstractmethod
-    def score(self, output: Path, test: str) -> dict[str, Score]:
-        """Reads what `evaluate` printed: a score for each of `metrics`.
+    def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]:
+        """Reads what `evaluate` printed, with the references in ``folder``: a score for each of `metrics`.
 
         Raises:
             UserError: the output is not complete; there is never a number for a part.
         """
 
     @abstractmethod
-    def baselines(self) -> Mapping[str, Mapping[str, Mapping[str, Score]]]:
+    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Mapping[str, Score]]]:
         """What needs no model: name -> test -> metric -> score. For example the unigram's perplexity."""
 
 
