@@ -5,11 +5,12 @@
 """
 
 import copy
+import hashlib
 import os
 from functools import partial
 from typing import Any
-from unittest import mock
 
+from fairseq import checkpoint_utils
 from fairseq.data.data_utils import lengths_to_padding_mask
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.speech_to_text import s2t_transformer
@@ -28,6 +29,7 @@ SIZES = {
     "": {"embed_dim": 512, "ffn_embed_dim": 2048, "attention_heads": 8},
     "_tiny": {"embed_dim": 64, "ffn_embed_dim": 256, "attention_heads": 4},
 }
+SUBSAMPLER_CHANNELS = {"": 1024, "_tiny": 128}
 
 
 class SpeechEncoder(s2t_transformer.S2TTransformerEncoder):
@@ -98,25 +100,68 @@ class B2TSpeechToTextModel(s2t_transformer.S2TTransformerModel):
             UserError: a name or option that does not exist or does not go with ours.
         """
         plan = Plan.from_args(as_namespace(args))
-        model = super().build_model(args, task)
-        encoder, decoder = model.encoder.transformer_layers, model.decoder.layers
-        model.signature = plan.finish(args, Stacks(encoder, decoder, target_embedding=model.decoder.embed_tokens))
-        return model
-
-    @classmethod
-    def build_encoder(cls, args):
+        check_vocabulary(args, task)
         pretrained = getattr(args, "load_pretrained_encoder_from", None)
         if pretrained and not os.path.exists(pretrained):
             raise UserError(f"--load-pretrained-encoder-from: {pretrained} does not exist")
-        ours = partial(SpeechEncoder, stack=build_stack(args, "encoder"))
-        # fairseq names its encoder class in the middle of a method that also loads a pretrained encoder
-        with mock.patch.object(s2t_transformer, "S2TTransformerEncoder", ours):
-            return super().build_encoder(args)
+        model = super().build_model(args, task)
+        encoder, decoder = model.encoder.transformer_layers, model.decoder.layers
+        model.signature = plan.finish(args, Stacks(encoder, decoder, target_embedding=model.decoder.embed_tokens))
+        if pretrained:  # after the initialisation, which would undo it
+            checkpoint_utils.load_pretrained_component_from_model(model.encoder, pretrained)
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path,
+        checkpoint_file="model.pt",
+        data_name_or_path=".",
+        config_yaml="config.yaml",
+        **options,
+    ):
+        """A recogniser from a checkpoint: ``.predict("speech.flac")``, ``.transcribe(["a.wav", "b.flac"])``.
+
+        Args:
+            model_name_or_path: the folder where the checkpoint is.
+            checkpoint_file: its name.
+            data_name_or_path: the prepared data folder, or, if it begins with a dot, its place seen from that folder.
+            config_yaml: the name of the configuration in the data folder.
+            options: overrides of the checkpoint's arguments, such as ``beam=1``.
+        """
+        from ..transcribe import Recogniser
+
+        if data_name_or_path.startswith("."):
+            data_name_or_path = os.path.join(model_name_or_path, data_name_or_path)
+        path = os.path.join(model_name_or_path, checkpoint_file)
+        return Recogniser.load(path, data_name_or_path, config_yaml=config_yaml, **options)
+
+    @classmethod
+    def build_encoder(cls, args):
+        return SpeechEncoder(args, build_stack(args, "encoder"))
 
     @classmethod
     def build_decoder(cls, args, task, embed_tokens):
         cfg = TransformerConfig.from_namespace(as_namespace(args))
         return SpeechDecoder(cfg, task.target_dictionary, embed_tokens, build_stack(args, "decoder"))
+
+
+def check_vocabulary(args: Any, task: Any) -> None:
+    """Refuse a checkpoint whose pieces are not those of the data folder; a new model notes its own.
+
+    Raises:
+        UserError: other pieces, or the same in another order, even if there are as many.
+    """
+    symbols = task.target_dictionary.symbols
+    found = f"{len(symbols)} pieces, {hashlib.sha256(chr(10).join(symbols).encode()).hexdigest()[:8]}"
+    expected = getattr(args, "vocabulary", None)
+    if expected not in (None, found):
+        folder = getattr(getattr(task, "args", None), "data", "the data folder")
+        raise UserError(
+            f"{folder} has another vocabulary ({found}) than the one this checkpoint was trained with ({expected}): "
+            "name the data folder of that training"
+        )
+    write(args, "vocabulary", found)
 
 
 def build_stack(args: Any, side: str) -> Stack:
@@ -128,13 +173,14 @@ def build_stack(args: Any, side: str) -> Stack:
     return Plan.from_args(flat).build_stack(config, layerdrop, getattr(flat, "checkpoint_activations", False))
 
 
-def set_defaults(args: Any, connection: str, depths: tuple[int, int], sizes: dict[str, int]) -> None:
+def set_defaults(args: Any, connection: str, depths: tuple[int, int], size: str) -> None:
     """What an architecture does: fill in what the user has left open. Idempotent: fairseq calls it twice."""
     defaults = {"connection": connection, "connection_init": "auto", "connection_options": ""}
+    defaults["conv_channels"] = SUBSAMPLER_CHANNELS[size]
     for side, depth in zip(("encoder", "decoder"), depths, strict=True):
         # fairseq's base_architecture would set normalize_before, that is Pre-LN
         defaults |= {f"{side}_layers": depth, f"{side}_layerdrop": 0.0, f"{side}_normalize_before": False}
-        defaults |= {f"{side}_{name}": value for name, value in sizes.items()}
+        defaults |= {f"{side}_{name}": value for name, value in SIZES[size].items()}
     for name, value in {**defaults, "dropout": 0.15, "checkpoint_activations": False}.items():
         if getattr(args, name, None) is None:
             write(args, name, value)
@@ -144,13 +190,13 @@ def set_defaults(args: Any, connection: str, depths: tuple[int, int], sizes: dic
 def register_architectures(connection: str) -> None:
     """Register the architectures of one connection: both depths, T-Md and tiny sizes."""
     for depths in DEPTHS:
-        for suffix, sizes in SIZES.items():
-            name = f"s2t_transformer_{connection}_{depths[0]}_{depths[1]}{suffix}"
-            defaults = partial(set_defaults, connection=connection, depths=depths, sizes=sizes)
+        for size in SIZES:
+            name = f"s2t_transformer_{connection}_{depths[0]}_{depths[1]}{size}"
+            defaults = partial(set_defaults, connection=connection, depths=depths, size=size)
             register_model_architecture("s2t_transformer_b2t", name)(defaults)
 
 
 register_model_architecture("s2t_transformer_b2t", "s2t_transformer_b2t")(
-    partial(set_defaults, connection="b2t", depths=DEPTHS[1], sizes=SIZES[""])
+    partial(set_defaults, connection="b2t", depths=DEPTHS[1], size="")
 )
 for_each_connection(register_architectures)

@@ -80,3 +80,17 @@ def test_post_type_models_are_post():
 def test_a_missing_pretrained_encoder_is_an_error():
     with pytest.raises(UserError, match="nowhere.pt does not exist"):
         build_speech(load_pretrained_encoder_from="nowhere.pt")
+
+
+@pytest.mark.parametrize("connection", ["b2t", "deepnet"])
+def test_a_pretrained_encoder_survives_the_initialisation(connection, tmp_path):
+    pretrained = randomise(build_speech(connection=connection, seed=9))
+    history = {
+        "optimizer_history": [{"best_loss": 0.0, "num_updates": 1}],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+        "cfg": {},
+    }
+    torch.save({"model": pretrained.state_dict(), **history}, tmp_path / "pretrained.pt")
+    model = build_speech(connection=connection, load_pretrained_encoder_from=str(tmp_path / "pretrained.pt"))
+    for name, value in model.encoder.named_parameters():
+        assert torch.equal(value, pretrained.encoder.state_dict()[name]), name
