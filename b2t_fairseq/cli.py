@@ -35,6 +35,8 @@ OUR_COMMANDS = {
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
     "quickstart": (".reproduce.quickstart", "corpus, training, averaging, decoding and scores in one go"),
+    "transcribe": (".transcribe", "WAV and FLAC files to text, by a trained speech recogniser"),
+    "wer": (".evaluation.wer", "word and character error rate of fairseq-generate's output, with counts"),
 }
 OUR_PATH = sys.modules[__package__].__path__[0]
 

@@ -7,6 +7,7 @@ before anything else of the plugin, and a second call does nothing.
 
 from . import (
     atomic_copy,
+    audio,
     batching,
     bf16,
     cpu_distributed,
@@ -30,6 +31,7 @@ SEAMS = (
     cpu_distributed,
     unknown_model,
     validate_task,
+    audio,
 )
 
 __all__ = ["SEAMS", "UnsafeCheckpointError", "apply", "load_checkpoint"]

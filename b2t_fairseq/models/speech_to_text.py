@@ -101,7 +101,9 @@ class B2TSpeechToTextModel(s2t_transformer.S2TTransformerModel):
         """
         plan = Plan.from_args(as_namespace(args))
         check_vocabulary(args, task)
-        pretrained = getattr(args, "load_pretrained_encoder_from", None)
+        # a trained model's own weights hold all that its training began from
+        is_trained = getattr(args, "connection_signature", None) is not None
+        pretrained = None if is_trained else getattr(args, "load_pretrained_encoder_from", None)
         if pretrained and not os.path.exists(pretrained):
             raise UserError(f"--load-pretrained-encoder-from: {pretrained} does not exist")
         model = super().build_model(args, task)

@@ -1,0 +1,154 @@
+"""Spoken digits, joined into numbers: from single recordings to a connected-digit corpus in LibriSpeech's layout.
+
+The recordings are files ``{digit}_{speaker}_{index}.wav``, as in the Free Spoken Digit Dataset, in a folder or a tar
+archive. One speaker is held out of training altogether. Of the others, recordings 0-4 of each digit make a second test
+set and 5-9 the validation set.
+"""
+
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from .dtmf import write_chapter
+from .speech_features import RATE, AudioError, change_speed, read_audio
+
+NAME = re.compile(r"([0-9])_([^_/]+)_(\d+)\.(?:wav|flac)")
+LARGEST = 2**31  # bytes that an archive may unpack to
+REPEATS = 4  # how often a training recording is used, each time in other company and at another speed
+SPEEDS = (Fraction(9, 10), Fraction(1), Fraction(11, 10))
+Recordings = Mapping[str, Mapping[str, Sequence[Path]]]  # speaker -> digit -> files, in order of their index
+
+
+def find(folder: str | os.PathLike) -> Path | None:
+    """Where spoken digits are: ``folder`` itself, its ``fsdd``, or an archive ``recordings.tar*`` in either."""
+    for place in (Path(folder), Path(folder) / "fsdd", Path(folder) / "recordings"):
+        if place.is_file() and tarfile.is_tarfile(place):
+            return place
+        if place.is_dir():
+            archives = sorted(place.glob("recordings.tar*"))
+            if archives or any(NAME.fullmatch(path.name) for path in place.iterdir()):
+                return archives[0] if archives else place
+    return None
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks the recordings of a tar archive into one flat folder.
+
+    Only regular files named like recordings are written, under their last name alone, so no path in the archive,
+    however it is written, leads anywhere else.
+
+    Raises:
+        UserError: the archive is damaged, or too large when unpacked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    total = 0
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = member.name.rpartition("/")[2]
+                if not member.isfile() or not NAME.fullmatch(name):
+                    continue
+                total += member.size
+                if total > LARGEST:
+                    raise UserError(f"{archive} unpacks to more than {LARGEST >> 20} MiB: unpack it yourself")
+                with tar.extractfile(member) as source, open(folder / name, "wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{archive} cannot be unpacked ({error}): fetch it again") from error
+
+
+def recordings(folder: Path) -> Recordings:
+    """The files of a folder by speaker and digit."""
+    found: dict[str, dict[str, list[tuple[int, Path]]]] = {}
+    for path in folder.iterdir():
+        if match := NAME.fullmatch(path.name):
+            digit, speaker, index = match.groups()
+            found.setdefault(speaker, {}).setdefault(digit, []).append((int(index), path))
+    return {
+        speaker: {digit: [path for _, path in sorted(files)] for digit, files in sorted(digits.items())}
+        for speaker, digits in sorted(found.items())
+    }
+
+
+def build(
+    source: str | os.PathLike, folder: str | os.PathLike, held_out: str | None = None, seed: int = 1
+) -> list[str]:
+    """Writes the splits train, dev, test-known and test-SPEAKER below ``folder``.
+
+    Args:
+        source: a folder of recordings or a tar archive of them.
+        folder: where the corpus goes.
+        held_out: the speaker of the second test set; the last in alphabetical order if None.
+        seed: of the order, the lengths, the pauses and the speeds.
+
+    Returns:
+        What was left out: one line for each recording that cannot be used.
+
+    Raises:
+        UserError: too few speakers or recordings, or no such speaker.
+    """
+    source, folder = Path(source), Path(folder)
+    if source.is_file():
+        unpack(source, folder / "recordings")
+        source = folder / "recordings"
+    found = recordings(source)
+    if len(found) < 2:
+        raise UserError(
+            f"{source} needs recordings DIGIT_SPEAKER_INDEX.wav of at least 2 speakers; it has {len(found)}"
+        )
+    held_out = held_out or max(found)
+    if held_out not in found:
+        raise UserError(f"{source} has no speaker {held_out}; it has {', '.join(found)}")
+    bad: list[str] = []
+    for speaker, digits in found.items():
+        # a stream of its own for each speaker and split: another speaker more changes nothing for these
+        parts = {f"test-{held_out}": slice(None)} if speaker == held_out else TRAINING_SPEAKER
+        for place, (split, part) in enumerate(parts.items()):
+            chosen = [(digit, path) for digit, files in digits.items() for path in files[part]]
+            rng = np.random.default_rng([seed, place, *speaker.encode()])
+            waves = []
+            for digit, path in chosen:
+                try:
+                    waves.append((digit, trim(read_audio(path))))
+                except AudioError as error:
+                    bad.append(str(error))
+            joined = [
+                number
+                for turn in range(REPEATS if split == "train" else 1)
+                for number in join(waves, rng, SPEEDS if turn else (Fraction(1),))
+            ]
+            if joined:
+                write_chapter(folder / split / speaker / "0", joined)
+    if lacking := [split for split in ("train", "dev", f"test-{held_out}") if not (folder / split).is_dir()]:
+        raise UserError(f"{source} has too few recordings: none is left for {lacking[0]} (it takes 11 of each digit)")
+    return sorted(set(bad))
+
+
+TRAINING_SPEAKER = {"train": slice(10, None), "dev": slice(5, 10), "test-known": slice(0, 5)}
+
+
+def trim(wave: np.ndarray, below: float = 0.02) -> np.ndarray:
+    """A recording without the near-silence around the word; 20 ms are left on either side."""
+    loud = np.flatnonzero(np.abs(wave) > below * np.abs(wave).max(initial=0))
+    margin = RATE // 50
+    return wave[max(0, loud[0] - margin) : loud[-1] + margin] if len(loud) else wave
+
+
+def join(waves: Sequence[tuple[str, np.ndarray]], rng: np.random.Generator, speeds: Sequence[Fraction]):
+    """Numbers of 3-7 digits as (digits, waveform), which use each recording once, in random order."""
+    order = list(rng.permutation(len(waves)))
+    while order:
+        taken = [waves[order.pop()] for _ in range(min(len(order), rng.integers(3, 8)))]
+        speed = speeds[rng.integers(len(speeds))]
+        parts = []
+        for _, wave in taken:
+            parts += [wave, np.zeros(int(RATE * rng.uniform(0.04, 0.15)), np.float32)]
+        whole = np.concatenate(parts)
+        yield "".join(digit for digit, _ in taken), whole if speed == 1 else change_speed(whole, speed)

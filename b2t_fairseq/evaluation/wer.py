@@ -1,0 +1,155 @@
+"""Word and character error rates of a recogniser, with fairseq S2T's normalisation and the counts behind them.
+
+    rate = (substitutions + deletions + insertions) / reference words
+
+Normalised as by fairseq's ``--scoring wer --wer-lowercase --wer-remove-punct``: lower case, and words that are nothing
+but punctuation are taken out (the apostrophe of *don't* stays). In the character rate, spaces count as characters.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+
+from ..errors import UserError
+from .bleu import read_generate_output, read_lines
+from .score import Score, check_sides, full_signature, line, write_json
+
+#: `T-17 <TAB> text`: the reference of utterance 17, as fairseq read it
+TARGET = re.compile(r"^T-(\d+)\t(.*)$")
+
+
+def words(text: str) -> list[str]:
+    """The words that are compared."""
+    return without_punctuation(text).lower().split()
+
+
+def characters(text: str) -> list[str]:
+    """The characters that are compared; a space is ``▁``."""
+    return " ".join(without_punctuation(text).replace(" ", "▁")).lower().split()
+
+
+def without_punctuation(text: str) -> str:
+    """The text without the words of which every character is of a Unicode category P*."""
+    kept = (word for word in text.split(" ") if any(unicodedata.category(c)[0] != "P" for c in word))
+    return " ".join(kept)
+
+
+def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    """Word error rate in percent.
+
+    Args:
+        hypotheses: what was recognised, in the order of the references.
+        references: what was said.
+
+    Raises:
+        UserError: if the counts differ, or a reference has no word that counts: then there is no score.
+    """
+    return error_rate(hypotheses, references, words, "word")
+
+
+def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
+    """Character error rate in percent, spaces included; as `word_error_rate`."""
+    return error_rate(hypotheses, references, characters, "character")
+
+
+def error_rate(
+    hypotheses: Sequence[str], references: Sequence[str], split: Callable[[str], list[str]], level: str
+) -> Score:
+    """The error rate of the items that ``split`` makes of a text."""
+    import jiwer
+
+    check_sides(hypotheses, references, "an error rate")
+    said, heard = ([" ".join(split(text)) for text in side] for side in (references, hypotheses))
+    if empty := [number for number, text in enumerate(said, 1) if not text]:
+        raise UserError(f"reference line {empty[0]} holds nothing but punctuation: remove it from the test set")
+    found = jiwer.process_words(said, heard)
+    errors = {
+        "substitutions": found.substitutions,
+        "deletions": found.deletions,
+        "insertions": found.insertions,
+    }
+    total = found.hits + found.substitutions + found.deletions
+    counts = {"utterances": len(references), f"reference_{level}s": total, **errors}
+    signature = f"level:{level}|case:lower|punctuation:removed|jiwer:{importlib.metadata.version('jiwer')}"
+    return Score(round(100 * sum(errors.values()) / total, 2), signature, counts)
+
+
+def error_rates(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Score]:
+    """WER and CER."""
+    return {
+        "WER": word_error_rate(hypotheses, references),
+        "CER": character_error_rate(hypotheses, references),
+    }
+
+
+def read_recognised(source: str | os.PathLike | Iterable[str], references: Sequence[str]) -> list[str]:
+    """The hypotheses in ``fairseq-generate``'s output, in the order of the references, which its T- lines must be.
+
+    Raises:
+        UserError: an utterance is missing or there twice, or the output belongs to other references or another order.
+    """
+    lines = read_lines(source) if isinstance(source, str | os.PathLike) else [text.rstrip("\n") for text in source]
+    name = source if isinstance(source, str | os.PathLike) else "the output of generate"
+    hypotheses = read_generate_output(lines)
+    for match in filter(None, map(TARGET.match, lines)):
+        number, target = int(match[1]), detokenised(match[2])
+        if number < len(references) and "<unk>" not in target and words(target) != words(references[number]):
+            raise UserError(
+                f"{name}: utterance {number} was decoded for the reference '{target}', but line {number + 1} of the "
+                f"references is '{references[number]}': they are of another test set or in another order"
+            )
+    return hypotheses
+
+
+def detokenised(text: str) -> str:
+    """Sentence pieces joined; plain text stays."""
+    return text.replace(" ", "").replace("▁", " ").strip() if "▁" in text else text
+
+
+def read_references(path: str | os.PathLike) -> list[str]:
+    """The texts of a manifest (.tsv), or the lines of any other file."""
+    from ..corpora.librispeech import read_manifest
+
+    return [row["tgt_text"] for row in read_manifest(path)] if str(path).endswith(".tsv") else read_lines(path)
+
+
+def lines(scores: dict[str, Score], split: str, checkpoint: str, connection: str) -> list[str]:
+    """One line for each rate, with its counts."""
+    return [
+        line(metric, score, split, checkpoint, connection)
+        + "".join(f"|{name}:{count}" for name, count in score.counts.items())
+        for metric, score in scores.items()
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m b2t_fairseq.cli wer --hypotheses gen.out --references DATA/test.tsv``."""
+    parser = argparse.ArgumentParser(prog="b2t-fairseq wer", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--hypotheses", required=True, metavar="FILE", help="what generate printed, or one text a line with --plain")
+    add("--references", required=True, metavar="FILE", help="the test set's manifest (.tsv), or one text a line")
+    add("--plain", action="store_true", help="--hypotheses holds one plain text a line")
+    add("--split", default="test", help="name of the test set, shown with the score")
+    add("--checkpoint", default="unknown", help="name of the checkpoint, shown with the score")
+    add("--connection", default="unknown", help="connection or whole signature, shown with the score")
+    add("--json", metavar="FILE", help="also write both rates to this file")
+    options = parser.parse_args(arguments)
+    references = read_references(options.references)
+    hypotheses = read_lines(options.hypotheses) if options.plain else read_recognised(options.hypotheses, references)
+    scores = error_rates(hypotheses, references)
+    connection = full_signature(options.connection)
+    print("\n".join(lines(scores, options.split, options.checkpoint, connection)))
+    if options.json:
+        facts = {"split": options.split, "checkpoint": options.checkpoint, "connection": connection}
+        write_json(options.json, scores, **facts)
+    return 0
+
+
+if __name__ == "__main__":
+    from ..cli import guarded
+
+    sys.exit(guarded(main))

@@ -1,0 +1,115 @@
+"""From WAV and FLAC files to text: ``python -m b2t_fairseq.cli transcribe --path checkpoint.pt --data DIR FILE…``.
+
+Any sample rate and number of channels: the audio is made mono and resampled to 16 kHz. One line for each file:
+``file<TAB>text``. A file that cannot be transcribed gets one sentence on stderr, the others are done all the same, and
+the exit status is 2. Audio longer than the model takes (60 s with fairseq's default ``--max-source-positions 6000``) is
+refused, or with ``--cut`` transcribed up to there, with a warning.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data.audio.feature_transforms import CompositeAudioFeatureTransform
+from fairseq.models.speech_to_text.hub_interface import S2THubInterface
+
+from .corpora.speech_archive import SHORTEST
+from .corpora.speech_features import RATE, SHIFT, WINDOW, AudioError, filter_banks, read_audio
+from .errors import UserError
+
+
+class Recogniser(S2THubInterface):
+    """fairseq's hub interface for speech, on features of our own: `predict` takes a file or a waveform."""
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, data: str, beam: int = 5, config_yaml: str = "config.yaml", **overrides
+    ) -> "Recogniser":
+        """A recogniser from a checkpoint and the prepared data folder it was trained on (dictionary and config).
+
+        Raises:
+            UserError: a file is missing, the checkpoint is no speech recogniser, or another vocabulary was its own.
+        """
+        for path in (checkpoint, Path(data) / config_yaml):
+            if not os.path.isfile(path):
+                raise UserError(f"{path}: no such file; --path takes a checkpoint, --data a prepared folder")
+        overrides |= {"data": data, "config_yaml": config_yaml}
+        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
+        if not hasattr(task, "data_cfg"):
+            raise UserError(f"{checkpoint} is no speech recogniser (its task is {cfg.task._name})")
+        cfg.generation.beam = beam
+        models[0].prepare_for_inference_(cfg)
+        return cls(cfg, task, models[0])
+
+    @property
+    def limit(self) -> int:
+        """The most frames of 10 ms that the model takes."""
+        return self.task.max_positions()[0]
+
+    @classmethod
+    def get_model_input(cls, task, audio: str | torch.Tensor) -> dict:
+        """A batch of one: features (1, frames, 80) of a file, or of a waveform (samples,) or (1, samples) at 16 kHz."""
+        waveform = read_audio(audio) if isinstance(audio, str | os.PathLike) else np.asarray(audio).reshape(-1)
+        features = filter_banks(waveform)
+        if len(features) < SHORTEST:
+            name = audio if isinstance(audio, str | os.PathLike) else "the waveform"
+            least = 1000 * (WINDOW + (SHORTEST - 1) * SHIFT) // RATE
+            raise AudioError(f"{name}: too short ({1000 * len(waveform) / RATE:.0f} ms, the least is {least} ms)")
+        transforms = task.data_cfg.get_feature_transforms("test", False)
+        transform = CompositeAudioFeatureTransform.from_config_dict(transforms)
+        features = torch.from_numpy(transform(features) if transform else features).float()[None]
+        batch = {"src_tokens": features, "src_lengths": torch.tensor([features.size(1)]), "prev_output_tokens": None}
+        return {"net_input": batch, "target_lengths": None, "speaker": None}
+
+    def transcribe(self, paths: Sequence[str | os.PathLike], cut: bool = False) -> Iterator[str | AudioError]:
+        """The text of each file, or what is wrong with it.
+
+        Args:
+            paths: WAV or FLAC files.
+            cut: transcribe the beginning of a file that is too long, and warn on stderr.
+        """
+        for path in paths:
+            try:
+                waveform = read_audio(path)
+                most = WINDOW + (self.limit - 1) * SHIFT
+                if len(waveform) > most:
+                    told = f"{path}: {len(waveform) / RATE:.1f} s long, the model takes at most {most / RATE:.1f} s"
+                    if not cut:
+                        raise AudioError(f"{told}; split it, or use --cut")
+                    print(f"warning: {told}; the rest is cut off", file=sys.stderr)
+                    waveform = waveform[:most]
+                if len(waveform) < WINDOW + (SHORTEST - 1) * SHIFT:
+                    self.get_model_input(self.task, os.fspath(path))  # which says so
+                yield self.predict(torch.from_numpy(waveform))
+            except AudioError as error:
+                yield error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints ``file<TAB>text`` for each file; 0 if all could be transcribed, else 2."""
+    parser = argparse.ArgumentParser(prog="b2t-fairseq transcribe", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="WAV or FLAC, any sample rate, any number of channels")
+    add("--path", required=True, metavar="CHECKPOINT", help="the trained model")
+    add("--data", required=True, metavar="DIR", help="the prepared data folder of its training")
+    add("--beam", type=int, default=5, metavar="N", help="hypotheses kept in the search (default: %(default)s)")
+    add("--cut", action="store_true", help="transcribe the beginning of a file that is too long")
+    options = parser.parse_args(arguments)
+    if options.beam < 1:
+        raise UserError(f"--beam {options.beam}: must be at least 1")
+    logging.root.setLevel(logging.WARNING)  # fairseq tells about its dictionary, and more
+    recogniser = Recogniser.load(options.path, options.data, options.beam)
+    mistakes = 0
+    for file, text in zip(options.files, recogniser.transcribe(options.files, options.cut), strict=True):
+        if isinstance(text, AudioError):
+            mistakes += 1
+            print(f"error: {text}", file=sys.stderr)
+        else:
+            print(f"{file}\t{text}", flush=True)
+    return 2 if mistakes else 0

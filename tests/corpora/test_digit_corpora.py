@@ -1,0 +1,161 @@
+"""The two digit corpora: what is heard is what is written, nothing leaks from test to training."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from b2t_fairseq import UserError
+from b2t_fairseq.corpora import dtmf, spoken_digits
+from b2t_fairseq.corpora.librispeech import read_split
+from b2t_fairseq.corpora.speech_features import RATE, read_audio
+
+SIZES = {"train": 12, "dev": 4, "test": 5}
+SPLITS = ("train", "dev")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_dialling_is_the_same_for_a_seed_and_another_for_another(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        dtmf.generate(tmp_path / name, SIZES, seed)
+    assert content(tmp_path / "a") == content(tmp_path / "b") != content(tmp_path / "c")
+    counts = {split: len(read_split(tmp_path / "a", split)[0]) for split in SIZES}
+    assert counts == SIZES
+    speakers = [{utterance.speaker for utterance in read_split(tmp_path / "a", split)[0]} for split in SIZES]
+    assert not speakers[0] & speakers[1] and not (speakers[0] | speakers[1]) & speakers[2]
+
+
+def heard(wave: np.ndarray) -> str:
+    """A detector that shares nothing with the generator: energy at the eight frequencies by the FFT, 5 ms apart."""
+    keys = "123456789*0#"
+    found = []
+    size, step = RATE // 40, RATE // 200
+    for start in range(0, len(wave) - size, step):
+        spectrum = np.abs(np.fft.rfft(wave[start : start + size] * np.hanning(size), 8 * size))
+        energy = lambda f: spectrum[int(f * 0.985 * 8 * size / RATE) : int(f * 1.015 * 8 * size / RATE) + 2].max()  # noqa: E731, B023
+        low, high = ([energy(f) for f in tones] for tones in ((697, 770, 852, 941), (1209, 1336, 1477)))
+        is_tone = max(low) > 2.5 * sorted(low)[-2] and max(high) > 2.5 * sorted(high)[-2]
+        loud = min(max(low), max(high)) > 4 * np.median(spectrum)
+        found.append(keys[3 * int(np.argmax(low)) + int(np.argmax(high))] if is_tone and loud else "")
+    runs = []
+    for key in found:
+        if runs and runs[-1][0] == key:
+            runs[-1][1] += 1
+        else:
+            runs.append([key, 1])
+    return "".join(key for key, length in runs if key and length >= 4)
+
+
+def test_the_tones_say_what_the_transcript_says(tmp_path):
+    rng = np.random.default_rng(5)
+    line = {"pace": 1.0, "level": 0.3, "twist": 2.0, "deviation": 0.005, "noise": 30.0, "hum": 0.1}
+    for number in ("0123456789", "5550", "9174"):
+        assert heard(dtmf.dial(number, line, rng)) == number
+    assert dtmf.words("407") == "four zero seven"
+
+
+@pytest.fixture
+def singles(tmp_path):
+    """Recordings DIGIT_SPEAKER_INDEX.wav, 8 kHz: a tone whose height is 300 Hz + 100 Hz for each digit."""
+    folder = tmp_path / "singles"
+    folder.mkdir()
+    time = np.arange(2000) / 8000
+    for speaker in ("anna", "ben", "zoe"):
+        for digit in range(10):
+            for index in range(13):
+                tone = 0.3 * np.sin(2 * np.pi * (300 + 100 * digit) * time)
+                soundfile.write(folder / f"{digit}_{speaker}_{index}.wav", tone, 8000)
+    return folder
+
+
+def digits_of(utterance) -> list[int]:
+    return [dtmf.WORDS.index(word) for word in utterance.text.split()]
+
+
+def tones_of(wave: np.ndarray) -> list[int]:
+    """The digits heard, one for each stretch of sound."""
+    loud = np.convolve(np.abs(wave) > 0.02, np.ones(160), "same") > 8
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]])))
+    found = []
+    for start, end in edges.reshape(-1, 2):
+        piece = wave[start:end]
+        spectrum = np.abs(np.fft.rfft(piece))
+        found.append(int(np.argmax(spectrum)) * RATE / len(piece))
+    return found
+
+
+def test_digits_are_joined_as_written_and_the_held_out_speaker_is_held_out(singles, tmp_path):
+    assert spoken_digits.build(singles, tmp_path / "out", held_out="ben") == []
+    splits = sorted(os.listdir(tmp_path / "out"))
+    assert splits == ["dev", "test-ben", "test-known", "train"]
+    read = {split: read_split(tmp_path / "out", split)[0] for split in splits}
+    assert {u.speaker for u in read["test-ben"]} == {"ben"}
+    assert {u.speaker for split in ("train", "dev", "test-known") for u in read[split]} == {"anna", "zoe"}
+    assert sum(len(digits_of(u)) for u in read["test-ben"]) == 130
+    assert sum(len(digits_of(u)) for u in read["test-known"]) == 2 * 50
+    assert sum(len(digits_of(u)) for u in read["train"]) == 2 * 30 * spoken_digits.REPEATS
+    for utterance in read["test-ben"][:5]:
+        heard = [round((height - 300) / 100) for height in tones_of(read_audio(utterance.audio))]
+        assert heard == digits_of(utterance) and len(heard) <= 7
+
+
+def test_building_twice_gives_the_same_and_bad_recordings_are_named(singles, tmp_path):
+    (singles / "3_anna_7.wav").write_bytes(b"nothing")
+    (singles / "notes.txt").write_text("not a recording")
+    bad = [spoken_digits.build(singles, tmp_path / name) for name in ("a", "b")]
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert len(bad[0]) == 1 and "3_anna_7.wav" in bad[0][0] and bad[0] == bad[1]
+
+
+def pack(archive: Path, members: dict[str, bytes], link: str | None = None) -> Path:
+    with tarfile.open(archive, "w:xz") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        if link:
+            member = tarfile.TarInfo("9_evil_9.wav")
+            member.type, member.linkname = tarfile.SYMTYPE, link
+            tar.addfile(member)
+    return archive
+
+
+def test_nothing_in_an_archive_leads_out_of_the_folder(tmp_path):
+    members = {"../../0_evil_1.wav": b"a", "/tmp/1_evil_1.wav": b"b", "x/2_evil_1.wav": b"c", "../passwd": b"d"}
+    archive = pack(tmp_path / "r.tar.xz", members, link="/etc/passwd")
+    spoken_digits.unpack(archive, tmp_path / "deep" / "er" / "out")
+    assert sorted(path.name for path in (tmp_path / "deep").rglob("*.*")) == [
+        f"{digit}_evil_1.wav" for digit in (0, 1, 2)
+    ]
+    assert sorted(path.name for path in tmp_path.glob("*.*")) == ["r.tar.xz"]
+
+
+def test_an_archive_is_found_and_a_damaged_one_is_one_sentence(singles, tmp_path):
+    members = {path.name: path.read_bytes() for path in singles.iterdir()}
+    (tmp_path / "fsdd").mkdir()
+    archive = pack(tmp_path / "fsdd" / "recordings.tar.xz", members)
+    assert spoken_digits.find(tmp_path) == spoken_digits.find(tmp_path / "fsdd") == archive
+    assert spoken_digits.find(archive) == archive and spoken_digits.find(singles) == singles
+    spoken_digits.build(archive, tmp_path / "out")
+    assert (tmp_path / "out" / "test-zoe").is_dir()
+    archive.write_bytes(archive.read_bytes()[:2000])
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        spoken_digits.unpack(archive, tmp_path / "again")
+
+
+def test_too_little_is_one_sentence(singles, tmp_path):
+    with pytest.raises(UserError, match="no speaker carl; it has anna, ben, zoe"):
+        spoken_digits.build(singles, tmp_path / "a", held_out="carl")
+    for path in singles.glob("*_ben_*"):
+        path.unlink()
+    for path in singles.glob("*_anna_1?.wav"):
+        path.unlink()
+    with pytest.raises(UserError, match="too few recordings: none is left for train"):
+        spoken_digits.build(singles, tmp_path / "b")
