@@ -97,10 +97,6 @@ def run(command: str, arguments: list[str]) -> int | None:
         arguments = fill_hydra(arguments)
     elif command != "score":  # the one command of fairseq's that knows no --user-dir
         arguments = fill_user_dir(arguments)
-    if command == "validate" and option(arguments, "--task") is None and not {"-h", "--help"} & set(arguments):
-        raise UserError(
-            "validate does not read the task from the checkpoint: add --task translation (or language_modeling)"
-        )
     forget_import_time_logging()
     sys.argv = [f"b2t-fairseq {command}", *arguments]
     with mock.patch.object(argparse.ArgumentParser, "error", refuse):
@@ -116,16 +112,6 @@ def forget_import_time_logging() -> None:
     for handler in logging.root.handlers[:]:
         if type(handler) is logging.StreamHandler and handler.stream is sys.stderr:
             logging.root.removeHandler(handler)
-
-
-def option(arguments: Sequence[str], *names: str) -> str | None:
-    """The last value given to an option in either form, ``--name value`` or ``--name=value``."""
-    value = None
-    for place, argument in enumerate(arguments):
-        name, equals, inline = argument.partition("=")
-        if name in names:
-            value = inline if equals else next(iter(arguments[place + 1 : place + 2]), None)
-    return value
 
 
 def fill_user_dir(arguments: Sequence[str]) -> list[str]:

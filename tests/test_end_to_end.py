@@ -94,7 +94,7 @@ def test_every_connection_trains_resumes_averages_generates_and_validates(connec
     assert_same(weights(average), mean, tolerance=1e-6)
     generated = here("generate", data, "--path", average, "--beam", "3", "--max-tokens", "300", "--cpu")
     assert hypotheses(generated).keys() == set(range(SIZES["test"]))
-    validated = here("validate", data, "--path", average, "--max-tokens", "300", "--cpu", "--task", "translation")
+    validated = here("validate", data, "--path", average, "--max-tokens", "300", "--cpu")
     assert re.search(r"valid on 'valid' subset \| loss \d", validated)
 
 
