@@ -17,8 +17,8 @@ TONES = {"1": (0, 0), "2": (0, 1), "3": (0, 2), "4": (1, 0), "5": (1, 1), "6": (
     "9": (2, 2),
     "0": (3, 1),
 }
-SIZES = {"train": 2400, "dev": 150, "test": 300}
-CALLERS = {"train": 24, "dev": 5, "test": 6}  # no caller is in two splits
+SIZES = {"train": 2400, "valid": 150, "test": 300}
+CALLERS = {"train": 24, "valid": 5, "test": 6}  # no caller is in two splits
 
 
 def generate(folder: str | Path, sizes: Mapping[str, int] = SIZES, seed: int = 1) -> None:

@@ -80,7 +80,7 @@ def recordings(folder: Path) -> Recordings:
 def build(
     source: str | os.PathLike, folder: str | os.PathLike, held_out: str | None = None, seed: int = 1
 ) -> list[str]:
-    """Writes the splits train, dev, test-known and test-SPEAKER below ``folder``.
+    """Writes the splits train, valid, test-known and test-SPEAKER below ``folder``.
 
     Args:
         source: a folder of recordings or a tar archive of them.
@@ -126,12 +126,12 @@ def build(
             ]
             if joined:
                 write_chapter(folder / split / speaker / "0", joined)
-    if lacking := [split for split in ("train", "dev", f"test-{held_out}") if not (folder / split).is_dir()]:
+    if lacking := [split for split in ("train", "valid", f"test-{held_out}") if not (folder / split).is_dir()]:
         raise UserError(f"{source} has too few recordings: none is left for {lacking[0]} (it takes 11 of each digit)")
     return sorted(set(bad))
 
 
-TRAINING_SPEAKER = {"train": slice(10, None), "dev": slice(5, 10), "test-known": slice(0, 5)}
+TRAINING_SPEAKER = {"train": slice(10, None), "valid": slice(5, 10), "test-known": slice(0, 5)}
 
 
 def trim(wave: np.ndarray, below: float = 0.02) -> np.ndarray:
@@ -152,3 +152,13 @@ def join(waves: Sequence[tuple[str, np.ndarray]], rng: np.random.Generator, spee
             parts += [wave, np.zeros(int(RATE * rng.uniform(0.04, 0.15)), np.float32)]
         whole = np.concatenate(parts)
         yield "".join(digit for digit, _ in taken), whole if speed == 1 else change_speed(whole, speed)
+
+
+def speakers(source: str | os.PathLike) -> list[str]:
+    """The speakers of a folder of recordings or of a tar archive, in alphabetical order."""
+    source = Path(source)
+    try:
+        names = [path.name for path in source.iterdir()] if source.is_dir() else tarfile.open(source).getnames()  # noqa: SIM115
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise UserError(f"{source} cannot be unpacked ({error}): fetch it again") from error
+    return sorted({match[2] for name in names if (match := NAME.fullmatch(name.rpartition("/")[2]))})

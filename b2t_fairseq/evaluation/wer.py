@@ -6,20 +6,15 @@ Normalised as by fairseq's ``--scoring wer --wer-lowercase --wer-remove-punct``:
 but punctuation are taken out (the apostrophe of *don't* stays). In the character rate, spaces count as characters.
 """
 
-import argparse
 import importlib.metadata
 import os
-import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import UserError
-from .bleu import read_generate_output, read_lines
-from .score import Score, check_sides, full_signature, line, write_json
-
-#: `T-17 <TAB> text`: the reference of utterance 17, as fairseq read it
-TARGET = re.compile(r"^T-(\d+)\t(.*)$")
+from .generated import TARGET, publish, read_generate_output, read_lines, scoring_parser
+from .score import Score, check_sides
 
 
 def words(text: str) -> list[str]:
@@ -74,7 +69,9 @@ def error_rate(
     }
     total = found.hits + found.substitutions + found.deletions
     counts = {"utterances": len(references), f"reference_{level}s": total, **errors}
-    signature = f"level:{level}|case:lower|punctuation:removed|jiwer:{importlib.metadata.version('jiwer')}"
+    told = " + ".join(f"{count} {kind}" for kind, count in errors.items())
+    version = importlib.metadata.version("jiwer")
+    signature = f"[{told} in {total} {level}s] level:{level}|case:lower|punctuation:removed|jiwer:{version}"
     return Score(round(100 * sum(errors.values()) / total, 2), signature, counts)
 
 
@@ -117,35 +114,13 @@ def read_references(path: str | os.PathLike) -> list[str]:
     return [row["tgt_text"] for row in read_manifest(path)] if str(path).endswith(".tsv") else read_lines(path)
 
 
-def lines(scores: dict[str, Score], split: str, checkpoint: str, connection: str) -> list[str]:
-    """One line for each rate, with its counts."""
-    return [
-        line(metric, score, split, checkpoint, connection)
-        + "".join(f"|{name}:{count}" for name, count in score.counts.items())
-        for metric, score in scores.items()
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """``python -m b2t_fairseq.cli wer --hypotheses gen.out --references DATA/test.tsv``."""
-    parser = argparse.ArgumentParser(prog="b2t-fairseq wer", description=__doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--hypotheses", required=True, metavar="FILE", help="what generate printed, or one text a line with --plain")
-    add("--references", required=True, metavar="FILE", help="the test set's manifest (.tsv), or one text a line")
-    add("--plain", action="store_true", help="--hypotheses holds one plain text a line")
-    add("--split", default="test", help="name of the test set, shown with the score")
-    add("--checkpoint", default="unknown", help="name of the checkpoint, shown with the score")
-    add("--connection", default="unknown", help="connection or whole signature, shown with the score")
-    add("--json", metavar="FILE", help="also write both rates to this file")
+    parser = scoring_parser("wer", __doc__)
     options = parser.parse_args(arguments)
     references = read_references(options.references)
     hypotheses = read_lines(options.hypotheses) if options.plain else read_recognised(options.hypotheses, references)
-    scores = error_rates(hypotheses, references)
-    connection = full_signature(options.connection)
-    print("\n".join(lines(scores, options.split, options.checkpoint, connection)))
-    if options.json:
-        facts = {"split": options.split, "checkpoint": options.checkpoint, "connection": connection}
-        write_json(options.json, scores, **facts)
+    publish(options, error_rates(hypotheses, references))
     return 0
 
 

@@ -14,8 +14,8 @@ from b2t_fairseq.corpora import dtmf, spoken_digits
 from b2t_fairseq.corpora.librispeech import read_split
 from b2t_fairseq.corpora.speech_features import RATE, read_audio
 
-SIZES = {"train": 12, "dev": 4, "test": 5}
-SPLITS = ("train", "dev")
+SIZES = {"train": 12, "valid": 4, "test": 5}
+SPLITS = ("train", "valid")
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -94,10 +94,10 @@ def tones_of(wave: np.ndarray) -> list[int]:
 def test_digits_are_joined_as_written_and_the_held_out_speaker_is_held_out(singles, tmp_path):
     assert spoken_digits.build(singles, tmp_path / "out", held_out="ben") == []
     splits = sorted(os.listdir(tmp_path / "out"))
-    assert splits == ["dev", "test-ben", "test-known", "train"]
+    assert splits == ["test-ben", "test-known", "train", "valid"]
     read = {split: read_split(tmp_path / "out", split)[0] for split in splits}
     assert {u.speaker for u in read["test-ben"]} == {"ben"}
-    assert {u.speaker for split in ("train", "dev", "test-known") for u in read[split]} == {"anna", "zoe"}
+    assert {u.speaker for split in ("train", "valid", "test-known") for u in read[split]} == {"anna", "zoe"}
     assert sum(len(digits_of(u)) for u in read["test-ben"]) == 130
     assert sum(len(digits_of(u)) for u in read["test-known"]) == 2 * 50
     assert sum(len(digits_of(u)) for u in read["train"]) == 2 * 30 * spoken_digits.REPEATS

@@ -109,8 +109,11 @@ def test_command_line(tmp_path, capsys):
     arguments = ["--hypotheses", str(tmp_path / "gen.out"), "--references", str(tmp_path / "test.tsv")]
     assert cli.main(["wer", *arguments, "--split", "other", "--json", str(tmp_path / "score.json")]) == 0
     first, second = capsys.readouterr().out.strip().splitlines()
-    assert first.startswith("WER 42.86 | split:other | checkpoint:unknown | connection:unknown | level:word")
-    assert "substitutions:1|deletions:1|insertions:1" in first and second.startswith("CER ")
+    assert first.startswith("WER 42.86 | split:other | checkpoint:unknown | connection:unknown | [1 sub")
+    assert (
+        "[1 substitutions + 1 deletions + 1 insertions in 7 words] level:word|case:lower" in first
+        and second.startswith("CER ")
+    )
     facts = json.loads((tmp_path / "score.json").read_text())
     assert facts["scores"]["WER"]["counts"]["deletions"] == 1 and facts["split"] == "other"
     (tmp_path / "short.txt").write_text("one\n")
