@@ -34,7 +34,9 @@ OUR_COMMANDS = {
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
+    "perplexity": (".evaluation.perplexity", "perplexity per word of eval-lm's output, of complete texts only"),
     "quickstart": (".reproduce.quickstart", "corpus, training, averaging, decoding and scores in one go"),
+    "rouge": (".evaluation.rouge", "ROUGE F1 of fairseq-generate's output, with confidence intervals"),
     "transcribe": (".transcribe", "WAV and FLAC files to text, by a trained speech recogniser"),
     "wer": (".evaluation.wer", "word and character error rate of fairseq-generate's output, with counts"),
 }

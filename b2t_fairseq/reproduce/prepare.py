@@ -1,15 +1,15 @@
 """From parallel text to sentence pieces that ``preprocess`` can binarise."""
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..corpora import english_german, parallel_text
 from ..errors import UserError
 from .runner import fingerprint
 
@@ -26,10 +26,6 @@ class Corpus:
     target: str
     splits: Mapping[str, Pairs]
 
-    @property
-    def tests(self) -> list[str]:
-        return [name for name in self.splits if name not in ("train", "valid")]
-
     def fingerprint(self) -> str:
         """A hash of every sentence: other data never meets an old result."""
         content = hashlib.sha256()
@@ -40,54 +36,67 @@ class Corpus:
         return fingerprint(self.source, self.target, content.hexdigest())
 
 
-def embedded_corpus(seed: int) -> Corpus:
-    """The synthetic English-German corpus of the package."""
-    return Corpus("en", "de", english_german.generate(seed=seed))
-
-
-def find_corpus(folder: Path, source: str, target: str) -> Corpus:
-    """The user's parallel text: ``train``, ``val`` and ``test*``, checked line by line."""
-    try:
-        files = parallel_text.find(folder, source, target)
-        return Corpus(source, target, {name: parallel_text.load_split(pair) for name, pair in files.splits().items()})
-    except parallel_text.CorpusError as error:
-        raise UserError(str(error)) from error
-
-
 def vocabulary_for(training_pairs: int) -> int:
     """A joint vocabulary that a small model can learn from so many pairs."""
     return next(size for limit, size in ((10_000, 2000), (60_000, 4000), (10**12, 8000)) if training_pairs < limit)
 
 
-def prepare(corpus: Corpus, options: Mapping[str, Any], folder: Path) -> dict[str, int]:
+def counts_of(folder: Path) -> dict[str, int] | None:
+    """What an earlier preparation of this folder counted, or None if there was none."""
+    counts_file = folder / "counts.json"
+    return json.loads(counts_file.read_text(encoding="utf-8")) if counts_file.exists() else None
+
+
+@contextlib.contextmanager
+def all_or_nothing(folder: Path) -> Iterator[Path]:
+    """A folder to write into; it gets its name when everything is in it."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an earlier start that was interrupted
+    partial.mkdir(parents=True)
+    yield partial
+    os.replace(partial, folder)
+
+
+def prepare(corpus: Corpus, options: Mapping[str, Any], folder: Path, cut_source: int | None = None) -> dict[str, int]:
     """Writes ``folder`` with subwords.model and, for each split, raw text and pieces; all or nothing.
+
+    Args:
+        corpus: raw text.
+        options: SentencePiece's trainer options.
+        folder: where to.
+        cut_source: every source, of training too, is cut to so many pieces.
 
     Returns:
         Counts: pairs per split, training pairs left out because they are too long, longer sentences cut.
     """
-    counts_file = folder / "counts.json"
-    if counts_file.exists():
-        return json.loads(counts_file.read_text(encoding="utf-8"))
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of an earlier start that was interrupted
-    partial.mkdir(parents=True)
+    if (counts := counts_of(folder)) is not None:
+        return counts
+    with all_or_nothing(folder) as partial:
+        counts = write_pairs(corpus, options, partial, cut_source)
+        (partial / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+    return counts
+
+
+def write_pairs(corpus: Corpus, options: Mapping[str, Any], folder: Path, cut_source: int | None) -> dict[str, int]:
+    """What `prepare` writes."""
     for name, pairs in corpus.splits.items():
         for side, language in enumerate((corpus.source, corpus.target)):
-            write_lines(partial / f"{name}.{language}", [pair[side] for pair in pairs])
-    encode = train_subwords(partial, corpus, options)
+            write_lines(folder / f"{name}.{language}", [pair[side] for pair in pairs])
+    encode = train_subwords(folder, corpus, options)
     counts = {f"{name} pairs": len(pairs) for name, pairs in corpus.splits.items()} | {"left out": 0, "cut": 0}
     for name, pairs in corpus.splits.items():
         pieces = [(encode(source), encode(target)) for source, target in pairs]
+        if cut_source is not None:
+            counts["cut"] += sum(len(source) > cut_source for source, _ in pieces)
+            pieces = [(source[:cut_source], target) for source, target in pieces]
         if name == "train":
             kept = [pair for pair in pieces if max(map(len, pair)) <= LONGEST_TRAINING_SENTENCE]
             counts["left out"], pieces = len(pieces) - len(kept), kept
         counts["cut"] += sum(max(map(len, pair)) > LONGEST_SENTENCE for pair in pieces)
         for side, language in enumerate((corpus.source, corpus.target)):
             write_lines(
-                partial / f"{name}.pieces.{language}", [" ".join(pair[side][:LONGEST_SENTENCE]) for pair in pieces]
+                folder / f"{name}.pieces.{language}", [" ".join(pair[side][:LONGEST_SENTENCE]) for pair in pieces]
             )
-    (partial / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
-    os.replace(partial, folder)
     return counts
 
 

@@ -7,38 +7,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..evaluation.bleu import Score
+from ..evaluation.score import Score, line
 from .progress import History
 from .runner import write_atomically
 
 
 @dataclass
 class Row:
-    """One row of the table: a trained connection, or the baseline, which has no parameters and no perplexity."""
+    """One row of the table: a trained connection, or a baseline, which has no parameters; scores by test and metric."""
 
     name: str
     signature: str = ""
     parameters: int | None = None
     train_perplexity: float | None = None
     valid_perplexity: float | None = None
-    scores: Mapping[str, Score] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
     failure: str | None = None
     checkpoint: str = ""
 
 
-def table(rows: Sequence[Row], tests: Sequence[str]) -> str:
+#: a metric and the data set it was measured on
+Column = tuple[str, str]
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column], shows_log: bool = True) -> str:
     """The rows as a Markdown table whose columns are aligned, so that it reads well on a terminal, too."""
-    head = ["connection", "parameters", "train ppl", "valid ppl", *(f"BLEU {test}" for test in tests)]
-    body = [
-        [
-            row.name,
-            "–" if row.parameters is None else f"{row.parameters:,}",
-            perplexity(row.train_perplexity),
-            perplexity(row.valid_perplexity),
-            *(cell(row, test) for test in tests),
-        ]
-        for row in rows
-    ]
+    head = ["connection", "parameters"] + ["train ppl", "valid ppl"] * shows_log
+    head += [f"{metric} {test}" for metric, test in columns]
+    body = []
+    for row in rows:
+        log = [perplexity(row.train_perplexity), perplexity(row.valid_perplexity)] * shows_log
+        parameters = "–" if row.parameters is None else f"{row.parameters:,}"
+        body.append([row.name, parameters, *log, *(cell(row, column) for column in columns)])
     widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
 
     def drawn(cells: Sequence[str]) -> str:
@@ -61,23 +61,22 @@ def perplexity(value: float | None) -> str:
     return "NaN" if math.isnan(value) else f"{value:,.1f}"
 
 
-def cell(row: Row, test: str) -> str:
+def cell(row: Row, column: Column) -> str:
     """A score, or why there is none."""
+    metric, test = column
     if test in row.scores:
-        return f"{row.scores[test].score:.2f}"
+        return f"{row.scores[test][metric].score:.2f}"
     if row.failure is None:
         return "–"
     return "training failed" if row.failure.startswith("train") else "failed"
 
 
-def signatures(rows: Sequence[Row], tests: Sequence[str]) -> str:
+def signatures(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """One line for each score, complete enough to be compared elsewhere."""
-    from ..evaluation.bleu import line
-
     return "\n".join(
-        line(row.scores[test], test, row.checkpoint, row.signature)
+        line(metric, row.scores[test][metric], test, row.checkpoint, row.signature)
         for row in rows
-        for test in tests
+        for metric, test in columns
         if test in row.scores
     )
 
@@ -105,6 +104,11 @@ def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> Non
     os.replace(temporary, path)
 
 
+def by_name(scores: Mapping[str, Mapping[str, Score]]) -> dict:
+    """Scores as plain dictionaries."""
+    return {test: {metric: score._asdict() for metric, score in found.items()} for test, found in scores.items()}
+
+
 def write_results(
     path: Path, rows: Sequence[Row], histories: Mapping[str, History], settings: Mapping, seconds: Mapping[str, float]
 ) -> None:
@@ -119,9 +123,7 @@ def write_results(
 
     results = {
         "settings": settings,
-        "rows": [
-            {**asdict(row), "scores": {test: score._asdict() for test, score in row.scores.items()}} for row in rows
-        ],
+        "rows": [{**asdict(row), "scores": by_name(row.scores)} for row in rows],
         "curves": {name: {"train": history.train, "valid": history.valid} for name, history in histories.items()},
         "seconds": seconds,
     }

@@ -15,7 +15,7 @@ from b2t_fairseq import cli
 from b2t_fairseq.corpora import english_german
 from b2t_fairseq.errors import UserError
 from b2t_fairseq.reproduce import prepare
-from b2t_fairseq.reproduce.quickstart import Plan, exclusive, main, parse, read_corpus, what_there_is
+from b2t_fairseq.reproduce.quickstart import Plan, exclusive, main, parse, what_there_is
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ def data(tmp_path, pairs) -> Path:
 
 def plan_for(data: Path, *arguments: str) -> Plan:
     options = parse(["--data", str(data), "--output", str(data.parent / "run"), "--vocab-size", "150", *arguments])
-    return Plan(options, read_corpus(options))
+    return Plan(options)
 
 
 def test_the_plan_holds_every_command(data):
@@ -203,7 +203,10 @@ def test_from_text_to_the_table_with_a_kill_on_the_way(data):
     results = json.loads((output / "results.json").read_text())
     row = results["rows"][0]
     assert row["name"] == "b2t" and row["signature"].startswith("connection:b2t|") and "layers:1-1" in row["signature"]
-    assert {name: score["counts"]["sentences"] for name, score in row["scores"].items()} == {"test_a": 7, "test_b": 3}
+    assert {name: score["BLEU"]["counts"]["sentences"] for name, score in row["scores"].items()} == {
+        "test_a": 7,
+        "test_b": 3,
+    }
     assert (output / "curves.png").stat().st_size > 5000 and "| BLEU test_b |" in (output / "table.md").read_text()
     third = start()
     said = third.communicate(timeout=120)[0]

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from b2t_fairseq.errors import UserError
-from b2t_fairseq.reproduce.quickstart import BLOCKS, RECIPE
+from b2t_fairseq.reproduce.quickstart import RECIPES
 from b2t_fairseq.reproduce.recipe import flags, read_recipe
+from b2t_fairseq.reproduce.tasks import TASKS
 
 
 def test_each_key_is_its_flag():
@@ -14,19 +15,30 @@ def test_each_key_is_its_flag():
     assert flags(block) == ["--lr", "0.001", "--adam-betas", "(0.9, 0.98)", "--share-all-embeddings", "--seed", "0"]
 
 
-def test_the_quickstart_recipe_is_taken_whole_by_fairseq():
+ARCHITECTURES = {"lm": "transformer_lm_b2t_16_tiny", "asr": "s2t_transformer_b2t_12_6_tiny"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_laptop_recipes_are_taken_whole_by_fairseq(task):
     """fairseq's own parser knows every option, and reads back the value that the file says."""
     from fairseq import options
 
-    recipe = read_recipe(RECIPE, BLOCKS)
+    recipe = read_recipe(RECIPES / TASKS[task].recipe, TASKS[task].blocks)
     parser = options.get_training_parser()
-    arguments = ["data", "--arch", "transformer_b2t_18_18_tiny", *flags(recipe["train"])]
+    architecture = ARCHITECTURES.get(task, "transformer_b2t_18_18_tiny")
+    arguments = ["data", "--arch", architecture, *flags(recipe["train"])]
     parsed = vars(options.parse_args_and_arch(parser, arguments))
     for key, value in recipe["train"].items():
         read = parsed[key.replace("-", "_")]
-        assert (read[0] if isinstance(read, list) else read) == value, key
-    parsed = vars(options.parse_args_and_arch(options.get_generation_parser(), ["data", *flags(recipe["generate"])]))
-    assert parsed["beam"] == 4 and parsed["required_batch_size_multiple"] == 1  # no sentence is dropped
+        assert str(read[0] if isinstance(read, list) else read) == str(value), key
+    if "generate" in recipe:
+        generate = flags(recipe["generate"])
+        parsed = vars(options.parse_args_and_arch(options.get_generation_parser(), ["data", *generate]))
+        assert parsed["beam"] == recipe["generate"]["beam"]
+        assert parsed["required_batch_size_multiple"] == 1  # no sentence is dropped
+    else:
+        parsed = vars(options.parse_args_and_arch(options.get_eval_lm_parser(), ["data", *flags(recipe["eval-lm"])]))
+        assert 0 < parsed["context_window"] < parsed["tokens_per_sample"] <= recipe["train"]["tokens-per-sample"]
 
 
 @pytest.mark.parametrize(

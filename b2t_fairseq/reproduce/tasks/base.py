@@ -30,6 +30,7 @@ class Task(ABC):
         layers: the default of ``--layers``: one number for each stack, joined by "-" ("18-18", or "6").
         metrics: the names of the scores, in the table's order; the first is the one that counts.
         tests: the data sets that are evaluated, in order; set by ``__init__``.
+        shows_log: whether the table shows the training log's perplexities beside the scores.
         options: the command line: ``data`` (a folder or file, or None for the embedded corpus), ``depths`` (``layers``
             as numbers), ``recipe`` (the blocks read), and what `add_options` added.
     """
@@ -39,6 +40,7 @@ class Task(ABC):
     blocks: ClassVar[tuple[str, ...]] = ("train", "average", "generate")
     layers: ClassVar[str] = "18-18"
     metrics: ClassVar[tuple[str, ...]]
+    shows_log: ClassVar[bool] = True
     tests: Sequence[str]
 
     @staticmethod  # noqa: B027 (most tasks have no options of their own)
@@ -83,7 +85,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(self, folder: Path, checkpoint: Path, test: str) -> list[str]:
-        """The command line that evaluates a checkpoint on one of `tests`; its standard output goes to a file."""
+        """The command line, recipe included, that evaluates a checkpoint on one of `tests`; its output is kept."""
 
     def progress(self, folder: Path, test: str) -> tuple[int, Counter]:
         """How much there is to evaluate, and a fresh counter of what is done, for the progress display."""
@@ -91,7 +93,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]:
-        """Reads what `evaluate` printed, with the references in ``folder``: a score for each of `metrics`.
+        """Reads what `evaluate` printed, and the references in ``folder``: a score for each of `metrics`.
 
         Raises:
             UserError: the output is not complete; there is never a number for a part.
