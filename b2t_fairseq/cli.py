@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from unittest import mock
 
-from .errors import UserError
+from .errors import UserError, explain
 from .version import __version__
 
 #: command -> module of fairseq_cli, whose ``cli_main`` is run with sys.argv set
@@ -68,22 +68,6 @@ def guarded(action: Callable[[], int | None]) -> int:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         return 2
-
-
-def explain(mistake: Exception) -> str | None:
-    """The sentence for a mistake the user can mend, or None for what must keep its traceback."""
-    text = " ".join(str(mistake).split())
-    if isinstance(mistake, UserError):
-        return text
-    if isinstance(mistake, OSError) and mistake.filename is not None:
-        return f"{mistake.filename}: {(mistake.strerror or text).lower()}; check the path in the command"
-    if isinstance(mistake, FileNotFoundError):  # fairseq's "Dataset not found: train (DATA)" carries no file name
-        return f"{text}; check the data folder in the command"
-    if type(mistake) is Exception and text.startswith("Could not infer language pair"):
-        return "the data folder holds no binarised language pair: check its path, or make it with `preprocess`"
-    if isinstance(mistake, AssertionError) and text.startswith("Must specify batch size"):
-        return "how large is a batch? Add --max-tokens N (or --batch-size N)"
-    return None
 
 
 def run(command: str, arguments: list[str]) -> int | None:

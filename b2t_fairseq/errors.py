@@ -7,8 +7,27 @@ class UserError(ValueError):
     """A mistake the user can mend: shown as one sentence, without a traceback."""
 
 
+def explain(mistake: BaseException) -> str | None:
+    """The sentence for a mistake the user can mend, or None for what must keep its traceback.
+
+    Besides our own errors these are the ones of fairseq and Python that come from a wrong path or a forgotten option.
+    """
+    text = " ".join(str(mistake).split())
+    if isinstance(mistake, UserError):
+        return text
+    if isinstance(mistake, OSError) and mistake.filename is not None:
+        return f"{mistake.filename}: {(mistake.strerror or text).lower()}; check the path in the command"
+    if isinstance(mistake, FileNotFoundError):  # fairseq's "Dataset not found: train (DATA)" carries no file name
+        return f"{text}; check the data folder in the command"
+    if type(mistake) is Exception and text.startswith("Could not infer language pair"):
+        return "the data folder holds no binarised language pair: check its path, or make it with `preprocess`"
+    if isinstance(mistake, AssertionError) and text.startswith("Must specify batch size"):
+        return "how large is a batch? Add --max-tokens N (or --batch-size N)"
+    return None
+
+
 def show_user_errors_as_one_line() -> None:
-    """Let an uncaught `UserError` end the program with one line on stderr; every other exception keeps its traceback.
+    """Let an uncaught mistake of the user's end the program with one line; every other exception keeps its traceback.
 
     fairseq's own commands (`fairseq-train`, ...) call us deep inside; this hook is how their users, too, see a sentence
     and not forty lines. Python exits with status 1 after it.
@@ -18,10 +37,11 @@ def show_user_errors_as_one_line() -> None:
         return
 
     def hook(kind, error, traceback):
-        if isinstance(error, UserError):
-            print(f"error: {error}", file=sys.stderr)
-        else:
+        sentence = explain(error)
+        if sentence is None:
             previous(kind, error, traceback)
+        else:
+            print(f"error: {sentence}", file=sys.stderr)
 
     hook.shows_user_errors = True
     sys.excepthook = hook
