@@ -28,8 +28,9 @@ install() {
 
 # True if a Python imports everything that the work needs.
 has_packages() {
-  local modules="torch, fairseq_cli, sacrebleu, sentencepiece, matplotlib, tqdm, yaml, sacremoses, subword_nmt"
-  if [ "$2" = test ]; then modules="$modules, pytest, xdist, ruff"; fi
+  local modules="torch, fairseq_cli, sacrebleu, sentencepiece, matplotlib, tqdm, yaml, sacremoses, subword_nmt, rouge_score"
+  modules="$modules, scipy, soundfile, kaldi_native_fbank, jiwer"
+  if [ "$2" = test ]; then modules="$modules, pytest, xdist, ruff, editdistance"; fi
   "$1" -c "import $modules" > /dev/null 2>&1
 }
 
