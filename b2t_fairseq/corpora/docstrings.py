@@ -25,7 +25,8 @@ LONGEST_TEXT = 40  # words
 PERMILLE = {"valid": 40, "test": 40}
 #: the first sentence ends at a full stop that ends a word and is followed by what may begin a sentence, or by nothing
 SENTENCE = re.compile(r"(.+?[\w)\"'`\]])\.(?:\s+(?=[^a-z\s])|$)(.*)", re.DOTALL)
-RULES = re.compile(r"[-=~*^`]{3,}|``?|:(?:class|func|meth|mod|attr|math|ref|obj|term|exc):|::|>>>|\.\. (?=\w)")
+RULES = re.compile(r"[-=~*^`]{3,}|>>>|\.\. (?=\w)")
+MARKS = re.compile(r"``?|:(?:class|func|meth|mod|attr|math|ref|obj|term|exc):(?=`)|(?<=:):")
 
 
 class Docstrings:
@@ -114,7 +115,7 @@ def halves(docstring: str) -> tuple[str, str]:
 
 def plain(text: str) -> str:
     """Lower-case words between single spaces, without reStructuredText's marks and underlines."""
-    return " ".join(RULES.sub(" ", text).lower().split())
+    return " ".join(RULES.sub(" ", MARKS.sub("", text)).lower().split())
 
 
 def is_usable(text: str, headline: str) -> bool:

@@ -15,7 +15,7 @@ from .parallel_text import CorpusError
 
 SPLITS = ("train", "valid", "test")
 TOKENISATIONS = ("auto", "none", "wikitext")
-ARTICLE = re.compile(r"= [^=].*[^=] =")  # `= Title =`, not `= = Section = =`
+ARTICLE = re.compile(r"= [^=](?:.*[^=])? =")  # `= Title =`, not `= = Section = =`
 NUMBER_SEPARATOR = re.compile(r"(?<=\d)([.,])(?=\d)")
 IDENTIFIER = r"\w*_\w+"  # of programs; stays one word
 ENDS = re.compile(r"(\S?)[,.](?=\s|$)")  # a comma or full stop where a word ends, with what it sticks to
