@@ -93,12 +93,13 @@ class History:
                 facts = json.loads("{" + body)
             except ValueError:
                 continue
-            if "num_updates" in facts and "nll_loss" in facts:
+            # where no label is smoothed, as in language models, fairseq writes one loss only, and it is the NLL
+            if "num_updates" in facts and (nll := facts.get("nll_loss", facts.get("loss"))) is not None:
                 self.updates = int(facts["num_updates"])
-                self.train[self.updates] = float(facts["nll_loss"])
+                self.train[self.updates] = float(nll)
                 self.remark = f"ppl {facts['ppl']}, {facts['ups']} updates/s"
-            elif "valid_nll_loss" in facts:
-                self.valid[int(facts["valid_num_updates"])] = float(facts["valid_nll_loss"])
+            elif (nll := facts.get("valid_nll_loss", facts.get("valid_loss"))) is not None:
+                self.valid[int(facts["valid_num_updates"])] = float(nll)
         return self
 
     def train_perplexity(self, updates: int = 50) -> float:

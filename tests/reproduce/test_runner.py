@@ -157,6 +157,13 @@ INFO:train_inner:{"num_updates": "20", "loss": "9", "nll_loss": "7.0", "ppl": "1
 """
 
 
+def test_history_reads_the_log_of_a_language_model():
+    """Its cross-entropy is written as the loss only."""
+    lines = [line.replace('"nll_loss"', '"x"').replace('"valid_nll_loss"', '"x"') for line in LOG.splitlines()]
+    history = History().read(lines)
+    assert history.train == {10: 9.0, 20: 9.0} and history.valid == {20: 7.5}
+
+
 def test_history_reads_fairseqs_log():
     history = History().read(LOG.splitlines())
     assert history.parameters == 1234560
