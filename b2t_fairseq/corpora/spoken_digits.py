@@ -125,7 +125,7 @@ def build(
                 for number in join(waves, rng, SPEEDS if turn else (Fraction(1),))
             ]
             if joined:
-                write_chapter(folder / split / speaker / "0", joined)
+                write_chapter(folder / split / speaker / str(place), joined)
     if lacking := [split for split in ("train", "valid", f"test-{held_out}") if not (folder / split).is_dir()]:
         raise UserError(f"{source} has too few recordings: none is left for {lacking[0]} (it takes 11 of each digit)")
     return sorted(set(bad))
