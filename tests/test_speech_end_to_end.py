@@ -193,6 +193,16 @@ def test_another_vocabulary_is_refused_even_if_it_is_as_large(data, trained, tmp
     )
 
 
+def test_a_subword_model_in_the_working_folder_is_not_mistaken_for_the_datas(
+    raw, made, trained, tmp_path, here, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spm.model").write_bytes(b"another")
+    (tmp_path / "features").mkdir()
+    generate = ["generate", made, "--path", trained, "--gen-subset", "test", *GENERATING]
+    assert "D-0\t" in here(*generate)
+
+
 def test_from_pretrained_recognises_files_and_waveforms(raw, made, trained, here):
     file = next(raw.glob("test/*/*/*.flac"))
     hub = B2TSpeechToTextModel.from_pretrained(str(trained.parent), trained.name, str(made), beam=2)

@@ -4,10 +4,11 @@ Without it:
 - every .wav or .flac that fairseq reads itself (at training time, in `interactive`, in the hub) ends in an `OSError` or
   `ImportError`: fairseq resamples with `torchaudio.sox_effects`, which torchaudio 2.9 dropped, and PyPI's torchaudio
   wants the CUDA libraries of a CUDA torch;
-- `audio_root` in config.yaml is relative to the working folder, all other paths in it to the config's own;
+- `audio_root` in config.yaml is relative to the working folder, and a subword model of the same name that happens to be
+  in the working folder is taken instead of the one beside the config;
 - a damaged manifest, or features that are not numbers, end in a traceback, or in a loss that is NaN.
 Versions: all fairseqs; torchaudio 2.9 and newer, or any that was built for another torch.
-Unnecessary: never, for `audio_root` and the manifest; for the rest with an older torchaudio, whose results are kept.
+Unnecessary: never, for the config and the manifest; for the rest with an older torchaudio, whose results are kept.
 """
 
 from pathlib import Path
@@ -70,9 +71,11 @@ def _make_read_config(original):
             raise UserError(
                 f"{yaml_path} must hold names and values, as in `audio_root: features`; prepare the data again"
             )
-        root = config.get("audio_root")
-        if root and not Path(root).is_absolute() and (Path(yaml_path).parent / root).exists():
-            config["audio_root"] = (Path(yaml_path).parent / root).as_posix()
+        subwords = config.get("bpe_tokenizer")
+        for part, name in ((config, "audio_root"), (subwords, "sentencepiece_model")):
+            value = part.get(name) if isinstance(part, dict) else None
+            if value and not Path(value).is_absolute() and (Path(yaml_path).parent / value).exists():
+                part[name] = (Path(yaml_path).parent / value).as_posix()
         return config
 
     return get_config_from_yaml

@@ -17,6 +17,7 @@ from .speech_archive import FOLDER, Summary, Utterance, extract_split, replacing
 from .speech_features import BINS, RATE, SUFFIXES
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's, in the order of their numbers
+LONGEST_TEXT = 1000  # characters: in pieces that is never more than fairseq's --max-target-positions, 1024
 #: SpecAugment: the mildest and the strongest of the usual policies for LibriSpeech, and a gentle one for short clips
 SPECAUGMENT = {
     "lb": {"freq_mask_N": 1, "freq_mask_F": 27, "time_mask_N": 1, "time_mask_T": 100, "time_mask_p": 1.0},
@@ -58,8 +59,8 @@ def is_validation(split: str) -> bool:
 def read_split(root: str | os.PathLike, split: str) -> tuple[list[Utterance], list[tuple[str, str]]]:
     """All utterances of a split in order of their folders, and (name, reason) of what does not go together.
 
-    Left out: transcripts without audio and audio without a transcript, empty transcripts, identifiers that occur
-    twice, transcript files that are not UTF-8.
+    Left out: transcripts without audio and audio without a transcript, empty and overlong transcripts, identifiers
+    that occur twice, transcript files that are not UTF-8.
     """
     folder, utterances, skipped, seen = library(root) / split, [], [], set()
     for chapter in sorted({path.parent for path in folder.glob("*/*/*") if path.is_file()}):
@@ -79,6 +80,8 @@ def read_split(root: str | os.PathLike, split: str) -> tuple[list[Utterance], li
                     skipped.append((name, "a second transcript with this identifier"))
                 elif not text:
                     skipped.append((name, "its transcript is empty"))
+                elif len(text) > LONGEST_TEXT:
+                    skipped.append((name, f"its transcript has {len(text)} characters, the most is {LONGEST_TEXT}"))
                 elif name not in audio:
                     skipped.append((name, f"no audio {chapter.name}/{name}.flac or .wav"))
                 else:

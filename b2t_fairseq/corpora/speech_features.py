@@ -106,7 +106,7 @@ def backend() -> Callable[[np.ndarray], np.ndarray]:
     """torchaudio's filter banks where it can be imported, else kaldi-native-fbank's, equal to 0.01 in log-mel."""
     try:
         import torchaudio.compliance.kaldi  # noqa: F401
-    except (ImportError, OSError):  # PyPI's torchaudio wants the CUDA libraries of a CUDA torch
+    except (ImportError, OSError, RuntimeError):  # PyPI's torchaudio wants the CUDA libraries of a CUDA torch
         return by_kaldi_native_fbank
     return by_torchaudio
 

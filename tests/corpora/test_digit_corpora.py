@@ -159,3 +159,15 @@ def test_too_little_is_one_sentence(singles, tmp_path):
         path.unlink()
     with pytest.raises(UserError, match="too few recordings: none is left for train"):
         spoken_digits.build(singles, tmp_path / "b")
+
+
+@pytest.mark.skipif("B2T_DATA" not in os.environ, reason="B2T_DATA is not set")
+def test_the_free_spoken_digit_dataset(tmp_path):
+    archive = spoken_digits.find(Path(os.environ["B2T_DATA"]))
+    assert spoken_digits.speakers(archive) == ["george", "jackson", "lucas", "theo", "yweweler"]
+    assert spoken_digits.build(archive, tmp_path / "out", held_out="theo") == []
+    read = {
+        split: read_split(tmp_path / "out", split)[0] for split in os.listdir(tmp_path / "out") if split != "recordings"
+    }
+    digits = {split: sum(len(digits_of(utterance)) for utterance in found) for split, found in read.items()}
+    assert digits == {"train": 4 * 400 * 4, "valid": 4 * 50, "test-known": 4 * 50, "test-theo": 500}

@@ -74,7 +74,6 @@ def test_features_lie_where_the_manifest_says(raw, tmp_path, workers):
 def test_what_does_not_go_together_is_left_out_and_named(raw, tmp_path, capsys):
     text, kept = transcript(raw, "train-a"), len(read_split(raw, "train-a")[0])
     folder = text.parent
-    speaker = folder.parent.name
     lines = text.read_text().splitlines()
     names = [line.split()[0] for line in lines]
     soundfile.write(folder / "nobody.flac", np.zeros(RATE), RATE)
@@ -82,7 +81,7 @@ def test_what_does_not_go_together_is_left_out_and_named(raw, tmp_path, capsys):
     soundfile.write(folder / "brief.wav", np.full(900, 0.1), RATE)
     soundfile.write(folder / "endless.wav", np.full(31 * RATE, 0.1), RATE)
     soundfile.write(folder / "mute.wav", np.full(RATE, 0.1), RATE)
-    more = [lines[0], "gone SOME WORDS", "mute", "brief ONE", "endless ONE TWO"]
+    more = [lines[0], "gone SOME WORDS", "mute", "brief ONE", "endless ONE TWO", "wordy " + "ONE " * 300]
     text.write_text("\n".join([*lines, *more]) + "\n")
     summaries = prepare(raw, tmp_path / "data", vocab_size=40)
     reasons = dict(row.values() for row in manifest(tmp_path / "data" / "train-a.skipped.tsv"))
@@ -90,15 +89,16 @@ def test_what_does_not_go_together_is_left_out_and_named(raw, tmp_path, capsys):
         names[0]: "not an audio file",
         "gone": "no audio 0/gone.flac",
         "mute": "transcript is empty",
+        "wordy": "1199 characters, the most is 1000",
         "nobody": "audio without a transcript",
         "brief": "too short: 4 frames",
         "endless": "too long: 3098 frames",
     }.items():
         assert reason in reasons[name]
     skipped = summaries[0].skipped
-    assert (names[0], "a second transcript with this identifier") in skipped and len(skipped) == 7
+    assert (names[0], "a second transcript with this identifier") in skipped and len(skipped) == 8
     assert summaries[0].utterances == kept - 1 == len(manifest(tmp_path / "data" / "train-a.tsv"))
-    assert "7 left out" in capsys.readouterr().err and speaker
+    assert "8 left out" in capsys.readouterr().err
 
 
 def test_long_test_utterances_are_kept_up_to_fairseqs_limit(raw, tmp_path):
