@@ -1,0 +1,94 @@
+"""WikiText-103 for language modelling: the official word-level files, checked and binarised."""
+
+from pathlib import Path
+
+from ..errors import UserError
+from . import wikitext
+from .acquire.binarise import binarise, same_counts
+from .acquire.download import Source, obtain
+from .acquire.extract import extract
+from .acquire.manifest import Manifest, Published
+from .acquire.parts import count_lines
+from .acquire.steps import counts_of, made_by, need_space, stamp_of, step
+
+ARCHIVE = Source(
+    "wikitext-103-v1.zip",
+    (
+        "https://wikitext.smerity.com/wikitext-103-v1.zip",
+        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-103-v1.zip",
+    ),
+    None,
+    "md5:9ddaacaf6af0710eda8c456decff7832",
+    "torchtext 0.18.0",
+)
+FILES = {split: f"wiki.{split}.tokens" for split in wikitext.SPLITS}
+LINES = {"train": 1_801_350, "valid": 3_760, "test": 4_358}  # as torchtext 0.18.0 counts them
+TOKENS = Published("training tokens (words and line ends)", 103_000_000, 500_000)
+WORDS = Published("different words (with the line's end)", 267_735, 1)
+SPACE = 3_000_000_000
+
+
+def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, space: int | None = None) -> Path:
+    """Writes ``text`` and ``data-bin`` into the manifest's folder; returns ``data-bin``.
+
+    Args:
+        manifest: the record.
+        given: folder with the archive or with wiki.{train,valid,test}.tokens.
+        workers: processes.
+        space: bytes that must be free to begin (default: what the corpus needs).
+    """
+    if not (manifest.folder / "data-bin").exists():
+        need_space(manifest.folder, SPACE if space is None else space, "the corpus")
+    found = {split: next(iter(sorted(given.rglob(name))), None) for split, name in FILES.items()} if given else {}
+    if any(found.values()):
+        if missing := [FILES[split] for split, path in found.items() if path is None]:
+            raise UserError(f"{given} has no {' and no '.join(missing)}: add what is missing")
+        inputs = {"files": [stamp_of(path) for path in found.values()]}
+    else:
+        packed = obtain(ARCHIVE, manifest, given)
+        inputs = {"archive": manifest.content["sources"][ARCHIVE.name]["sha256"]}
+
+    def text(folder: Path) -> dict[str, int]:
+        if any(found.values()):
+            for split, path in found.items():
+                (folder / FILES[split]).symlink_to(path.resolve())
+        else:
+            extract(packed, folder, lambda name: Path(name).name if Path(name).name in FILES.values() else None)
+        if missing := [name for name in FILES.values() if not (folder / name).is_file()]:
+            raise UserError(f"{packed} has no {' and no '.join(missing)}: it is not the published archive")
+        return count(folder)
+
+    texts = step(manifest, "text", inputs, text)
+    counts = counts_of(texts)
+    manifest.check(TOKENS, counts["train tokens"])
+    manifest.check(WORDS, counts["words"])
+    for split, lines in LINES.items():
+        manifest.check(Published(f"{split} lines", lines), counts[f"{split} lines"])
+
+    def work(folder: Path) -> dict[str, int]:
+        command = ["--only-source"]
+        for split, name in FILES.items():
+            command += [f"--{split}pref", texts / name]
+        made = binarise(folder, command, workers)
+        same_counts(made, {split: texts / name for split, name in FILES.items()})
+        return {**made, "dictionary": count_lines(folder / "dict.txt")}
+
+    return step(manifest, "data-bin", {"text": made_by(texts)}, work)
+
+
+def count(folder: Path) -> dict[str, int]:
+    """Lines and tokens of each split, and different words of the training text; a line's end is a token and a word."""
+    counts, words = {}, set()
+    for split, name in FILES.items():
+        lines = tokens = 0
+        with open(folder / name, encoding="utf-8", newline="\n") as file:
+            try:
+                for line in file:
+                    found = line.split()
+                    lines, tokens = lines + 1, tokens + len(found) + 1
+                    if split == "train":
+                        words.update(found)
+            except UnicodeDecodeError as error:
+                raise UserError(f"{folder / name} is not valid UTF-8 ({error}): fetch it again") from None
+        counts |= {f"{split} lines": lines, f"{split} tokens": tokens}
+    return {**counts, "words": len(words) + 1}
