@@ -12,9 +12,11 @@ show_user_errors_as_one_line()
 
 from . import connections, models, optim  # noqa: E402
 from .init.admin import profile_before_first_update  # noqa: E402
+from .preemption import stop_on_sigterm  # noqa: E402
 from .resume import check_signature_on_resume  # noqa: E402
 
 check_signature_on_resume()
 profile_before_first_update()
+stop_on_sigterm()
 
 __all__ = ["UserError", "__version__", "compat", "connections", "models", "optim"]

@@ -1,0 +1,234 @@
+"""Runs one training: torchrun, its log, signals handed on, and an end to what has no use going on.
+
+status 0    the training is complete
+status 75   it was told to stop (SIGTERM, SIGUSR1, Ctrl-C) and has a checkpoint: the same command goes on
+status 3    it diverged, or learned nothing
+status 1    an accident; the log says which, the same command goes on from the last checkpoint
+"""
+
+import contextlib
+import functools
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from ..preemption import MARKER
+from ..preemption import STATUS as STOPPED
+from .paper_recipe import PaperTask
+from .progress import History
+from .runner import PDEATHSIG
+
+DIVERGED, ACCIDENT = 3, 1
+CHECKPOINT_SECONDS = 600  # for the update at hand and its checkpoint after SIGTERM; torchrun's own patience is 30
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SAMPLE = 20_000_000  # tokens that the unigram level is counted from
+LOG_LINES = 10
+#: what a process of a failed training printed, from the most telling to the least
+SENTENCES = ("error: ", "FloatingPointError: ", "OutOfMemoryError: ", "RuntimeError: ", "Error: ")
+
+
+def torchrun(gpus: int, nodes: int, meeting: str | None) -> list[str]:
+    """The launcher's part of a command line, up to the ``-m`` of the module that it starts."""
+    if meeting is None:
+        where = ["--standalone"]
+    else:
+        name = os.environ.get("SLURM_JOB_ID", "b2t")
+        where = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting, "--rdzv-id", name]
+    patience = ["--shutdown-timeout", str(CHECKPOINT_SECONDS)] if torchrun_has("--shutdown-timeout") else []
+    launcher = [sys.executable, "-m", "torch.distributed.run"]
+    return [*launcher, *where, "--nproc-per-node", str(gpus), "--max-restarts", "0", *patience]
+
+
+@functools.cache
+def torchrun_has(option: str) -> bool:
+    """Whether this torch's torchrun knows an option."""
+    from torch.distributed.run import get_args_parser
+
+    return any(option in action.option_strings for action in get_args_parser()._actions)
+
+
+@dataclass
+class Watch:
+    """Sees from the log whether a training is still at the unigram level when it should have left it.
+
+    Attributes:
+        task: the corpus.
+        data: its binarised folder.
+        after: updates before which nothing is said; 0: never.
+        within: bits; a loss not further below the level has learned nothing.
+    """
+
+    task: PaperTask
+    data: Path
+    after: int
+    within: float
+
+    def __post_init__(self):
+        self.history, self.recent = History(), deque(maxlen=LOG_LINES)
+
+    def verdict(self, line: str) -> str | None:
+        """Takes a line of the log; the sentence that ends the training, or None."""
+        before = len(self.history.train)
+        self.history.read([line])
+        if len(self.history.train) == before:
+            return None
+        updates = self.history.updates
+        self.recent.append(self.history.train[updates])
+        loss = sum(self.recent) / len(self.recent)
+        if not math.isfinite(loss):
+            return f"training failed: the loss is {loss} after {updates} updates"
+        if not self.after or updates < self.after or self.level is None or loss < self.level - self.within:
+            return None
+        return (
+            f"training failed: after {updates} updates the loss is {loss:.2f} bits, and words by their frequency alone "
+            f"give {self.level:.2f}: the model has learned nothing else (--stop-after 0 goes on all the same)"
+        )
+
+    @functools.cached_property
+    def level(self) -> float | None:
+        """The unigram level; None, and a line that says so, where it cannot be counted."""
+        try:
+            return unigram_bits(self.task, self.data)
+        except (OSError, ValueError, KeyError, IndexError, UserError) as error:
+            print(f"note: no unigram level ({error}); only NaN ends this run", file=sys.stderr)
+            return None
+
+
+def unigram_bits(task: PaperTask, data: Path) -> float:
+    """The entropy of a target token of the training set, in bits, taken without its context."""
+    import numpy
+
+    if task.evaluates == "generate" and (data / "train-clean-100.tsv").exists():
+        counts = numpy.array(list(piece_counts(data).values()))
+    else:
+        paths = sorted(data.glob("train*.bin"))
+        target = [p for p in paths if len(p.suffixes) == 3 and p.suffixes[0].endswith("-" + p.suffixes[1][1:])]
+        path = (target or paths)[0]
+        from fairseq.data import indexed_dataset
+
+        dataset = indexed_dataset.MMapIndexedDataset(str(path.with_suffix("")))
+        tokens = numpy.memmap(path, dtype=dataset._index.dtype, mode="r")
+        counts = numpy.bincount(tokens[:SAMPLE])
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * numpy.log2(share)).sum())
+
+
+def piece_counts(data: Path) -> dict[int, int]:
+    """SentencePiece pieces of the first transcripts of speech, and their ends."""
+    from collections import Counter
+
+    import sentencepiece
+
+    from ..corpora.librispeech import read_manifest
+
+    rows = read_manifest(data / "train-clean-100.tsv")[:20_000]
+    model = sentencepiece.SentencePieceProcessor(model_file=str(data / "spm.model"))
+    counts = Counter(piece for row in rows for piece in model.encode(row["tgt_text"]))
+    counts[-1] = len(rows)
+    return counts
+
+
+def supervise(command: Sequence[str], output: Path, watch: Watch) -> int:
+    """Runs a training command and returns the status described above.
+
+    Everything it prints is shown and appended to ``output``/train.log (train-HOST.log where several machines share it).
+    """
+    checkpoints = output / "checkpoints"
+    try:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / MARKER).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output {output} cannot be written ({error.strerror.lower()}): name another folder"
+        ) from error
+    name = f"train-{socket.gethostname()}.log" if "--nnodes" in command else "train.log"
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    package_home = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
+    child = subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # a terminal's Ctrl-C comes to us alone, and we hand it on
+        preexec_fn=ended_with_parent if sys.platform == "linux" else None,
+    )
+    asked: list[int] = []
+
+    def hand_on(number: int, frame) -> None:
+        urgent = number == signal.SIGINT and signal.SIGINT in asked  # a second Ctrl-C
+        asked.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(signal.SIGKILL if urgent else signal.SIGTERM)
+
+    before = {number: signal.signal(number, hand_on) for number in STOP_SIGNALS}
+    try:
+        with open(output / name, "a", encoding="utf-8") as log:
+            verdict, why = follow(child, log, watch)
+        status = child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    return report(status, verdict, why, bool(asked), checkpoints, output / name)
+
+
+def ended_with_parent() -> None:
+    """In the child: SIGTERM, and so a checkpoint, when the parent is killed."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGTERM)
+
+
+def follow(child: subprocess.Popen, log, watch: Watch) -> tuple[str | None, str | None]:
+    """Shows and keeps what the child prints; returns why it was ended, if it was, and its own best sentence."""
+    verdict, found = None, {}
+    for line in child.stdout:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        log.write(line)
+        log.flush()
+        for mark in SENTENCES:
+            if mark in line:
+                found.setdefault(mark, line.partition(mark)[2].strip() or line.strip())
+                break
+        if verdict is None and (verdict := watch.verdict(line)):
+            child.terminate()
+    return verdict, next((found[mark] for mark in SENTENCES if mark in found), None)
+
+
+def report(status: int, verdict: str | None, why: str | None, asked: bool, checkpoints: Path, log: Path) -> int:
+    """Says in one sentence how a training ended, and returns the status."""
+    last = checkpoints / "checkpoint_last.pt"
+    where = f"the same command goes on from {last}" if last.exists() else "there is no checkpoint yet"
+    if verdict or (status and why and ("training failed" in why or "loss scale" in why)):
+        return said(DIVERGED, verdict or f"training failed: {why.removeprefix('training failed: ')}")
+    if status == 0:
+        return 0
+    with contextlib.suppress(OSError, ValueError):
+        updates = json.loads((checkpoints / MARKER).read_text(encoding="utf-8"))["updates"]
+        return said(STOPPED, f"stopped as asked, after update {updates}; {where}")
+    if asked:
+        return said(STOPPED, f"stopped as asked before the checkpoint was written; {where}")
+    told = f": {why}" if why else f" with status {status}"
+    return said(ACCIDENT, f"a process of the training ended{told} (see {log}); {where}")
+
+
+def said(status: int, sentence: str) -> int:
+    """Prints the last sentence of a run."""
+    print(f"{'stopped' if status == STOPPED else 'error'}: {sentence.removeprefix('stopped ')}", file=sys.stderr)
+    return status
