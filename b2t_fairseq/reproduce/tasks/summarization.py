@@ -21,9 +21,9 @@ class Summarization(TextPairs):
     name = "summarization"
     recipe = "summarization.yaml"
     metrics = tuple(METRICS)
+    blocks = ("text", *TextPairs.blocks)
     layers = "6-6"
     source, target, tests = "article", "title", ("test",)
-    cut_source = 100  # pieces: what a headline needs stands at the beginning, and attention is quadratic
 
     @staticmethod
     def add_options(add) -> None:
@@ -40,6 +40,10 @@ class Summarization(TextPairs):
         except CorpusError as error:
             raise UserError(str(error)) from error
         super().__init__(options)
+        text = options.recipe["text"]
+        self.cut_source = text.get("cut")
+        if set(text) != {"cut"} or type(self.cut_source) is not int or self.cut_source < 1:
+            raise UserError(f"recipe {options.config}: block 'text' must hold cut, a number of pieces, alone")
 
     @cached_property
     def splits(self) -> Mapping[str, prepare.Pairs]:
@@ -54,7 +58,7 @@ class Summarization(TextPairs):
 
     def corpus_line(self) -> str:
         where = f" in {self.options.data}" if self.options.data else ""
-        return f"{self.corpus.signature}{where} -> {self.subwords_line()}"
+        return f"{self.corpus.signature}{where} -> {self.subwords_line()}, texts cut to {self.cut_source} pieces"
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
         left_out = {f"train {why}": n for why, n in getattr(self.corpus, "left_out", {}).items() if n}

@@ -27,7 +27,7 @@ class TextPairs(Task):
     """
 
     blocks: ClassVar[tuple[str, ...]] = ("subwords", "train", "average", "generate")
-    cut_source: ClassVar[int | None] = None
+    cut_source: int | None = None
     source: str
     target: str
     subwords: Mapping[str, object]
