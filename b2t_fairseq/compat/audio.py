@@ -26,8 +26,9 @@ def apply() -> None:
     wrap(data_cfg, "get_config_from_yaml", __name__, _make_read_config)
     wrap(speech_to_text_dataset, "get_features_or_waveform", __name__, _make_checked_features)
     creator = speech_to_text_dataset.SpeechToTextDatasetCreator
-    if not getattr(creator, "_b2t_checks_manifests", False):
-        creator._load_samples_from_tsv, creator._b2t_checks_manifests = classmethod(_load_samples_from_tsv), True
+    original = creator._load_samples_from_tsv.__func__
+    if not getattr(original, "_b2t_seams", None):
+        creator._load_samples_from_tsv = classmethod(_make_checked_manifest(original))
 
 
 def _make_convert_waveform(original):
@@ -95,11 +96,18 @@ def _make_checked_features(original):
     return get_features_or_waveform
 
 
-def _load_samples_from_tsv(cls, root: str, split: str) -> list[dict[str, str]]:
-    """The rows of a manifest, checked."""
-    from ..corpora.librispeech import read_manifest
+def _make_checked_manifest(original):
+    def _load_samples_from_tsv(cls, root: str, split: str) -> list[dict[str, str]]:
+        """The rows of a manifest; one that names audio for recognition is checked."""
+        from ..corpora.librispeech import read_manifest
 
-    path = Path(root) / f"{split}.tsv"
-    if not path.is_file():
-        raise UserError(f"{path}: no such manifest; check the data folder and the names of the subsets")
-    return read_manifest(path)
+        path = Path(root) / f"{split}.tsv"
+        if not path.is_file():
+            raise UserError(f"{path}: no such manifest; check the data folder and the names of the subsets")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            columns = file.readline().rstrip("\n").split("\t")
+        # speech translation to speech, and auxiliary texts, have other columns
+        return read_manifest(path) if "audio" in columns else original(cls, root, split)
+
+    _load_samples_from_tsv._b2t_seams = frozenset({"audio"})
+    return _load_samples_from_tsv
