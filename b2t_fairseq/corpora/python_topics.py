@@ -9,6 +9,7 @@ import hashlib
 import platform
 import re
 
+from .parallel_text import CorpusError
 from .wikitext import Text, tokenise
 
 SHARE = {"test": 12, "valid": 12}  # percent of the topics; the rest is for training
@@ -18,9 +19,15 @@ MARKUP = re.compile(r"(?<!\w)\*\*?(?=\w)|(?<=\w)\*\*?(?!\w)|\"(?=\S)|(?<=\S)\"|\
 
 
 def load() -> Text:
-    """The corpus of the Python that runs; its version stands in the signature."""
-    from pydoc_data.topics import topics
+    """The corpus of the Python that runs; its version stands in the signature.
 
+    Raises:
+        CorpusError: this Python has no topics.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise CorpusError("this Python was packed without pydoc_data.topics; name a text with --data.") from error
     parts: dict[str, list[str]] = {"test": [], "valid": [], "train": []}
     seen: set[str] = set()
     for split in parts:  # in this order: evaluation keeps its paragraphs, training gives way

@@ -60,7 +60,8 @@ def load(folder: Path, tokenisation: str = "auto") -> Text:
 def find(folder: Path) -> tuple[dict[str, Path], str]:
     """The files of the splits by name, and the layout's name."""
     if not folder.is_dir():
-        raise CorpusError(f"{folder}: there is no such folder; give the one that holds wiki.train.tokens and others.")
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise CorpusError(f"{folder} {what}; give the folder that holds wiki.train.tokens and others.")
     for layout, pattern in (
         ("tokens", "wiki.{}.tokens"),
         ("raw", "wiki.{}.raw"),

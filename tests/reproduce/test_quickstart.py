@@ -15,7 +15,7 @@ from b2t_fairseq import cli
 from b2t_fairseq.corpora import english_german
 from b2t_fairseq.errors import UserError
 from b2t_fairseq.reproduce import prepare
-from b2t_fairseq.reproduce.quickstart import Plan, exclusive, main, parse, what_there_is
+from b2t_fairseq.reproduce.quickstart import RECIPES, Plan, exclusive, main, parse, what_there_is
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +59,18 @@ def test_the_plan_holds_every_command(data):
     assert not (data.parent / "run").exists()
 
 
+def test_the_plan_of_a_language_model(tmp_path):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"wiki.{split}.tokens").write_text("a word , and one more .\n")
+    options = parse(["--task", "lm", "--data", str(tmp_path), "--connections", "pre", "--layers", "6"])
+    lines = Plan(options).lines()
+    assert options.output == "runs/lm" and "layout:tokens|tokenise:none|threshold:3" in lines[0]
+    assert " preprocess --only-source " in lines[1] and " --thresholdsrc 3 " in lines[1]
+    assert "--arch transformer_lm_pre_6_tiny " in lines[2] and "--ddp-backend legacy_ddp" in lines[2]
+    assert [line.split()[3] for line in lines[4:]] == ["eval-lm", "eval-lm"]
+    assert "--gen-subset valid " in lines[4] and "--gen-subset test " in lines[5] and "--context-window 32" in lines[5]
+
+
 def test_changed_options_move_only_what_depends_on_them(data):
     def folders(plan):
         return [plan.data, *(chain.commands[0].folder for chain in plan.chains)]
@@ -89,6 +101,13 @@ def test_changed_options_move_only_what_depends_on_them(data):
         (["--source", "de"], "both de"),
         (["--config", "no.yaml"], "no.yaml"),
         (["--colour"], "--colour"),
+        (["--task", "translation"], "--task"),
+        (["--task", "lm", "--layers", "6-6"], "as in 16"),
+        (["--task", "lm", "--vocab-size", "100"], "--vocab-size"),
+        (["--task", "lm", "--data", "no/such/folder"], "no/such/folder does not exist"),
+        (["--task", "lm", "--config", str(RECIPES / "quickstart.yaml")], "must hold the blocks words, train"),
+        (["--task", "summarization", "--data", "no/such/folder"], "no/such/folder"),
+        (["--task", "summarization", "--source", "en"], "--source"),
         (["--conn", "b2t"], "--conn"),
     ],
 )

@@ -48,9 +48,9 @@ class LanguageModel(Task):
     @cached_property
     def text(self) -> wikitext.Text:
         """The tokenised corpus."""
-        if self.options.data is None:
-            return python_topics.load()
         try:
+            if self.options.data is None:
+                return python_topics.load()
             return wikitext.load(Path(self.options.data), self.options.tokenise)
         except CorpusError as error:
             raise UserError(str(error)) from error

@@ -1,6 +1,7 @@
 """Headline generation: docstrings or text with headlines of your own, scored by ROUGE F1."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from ...evaluation.generated import read_lines
 from ...evaluation.rouge import METRICS, corpus_rouge
 from ...evaluation.score import Score
 from .. import prepare
+from ..runner import write_atomically
 from .text_pairs import TextPairs
 
 
@@ -39,6 +41,7 @@ class Summarization(TextPairs):
             self.corpus = docstrings.Docstrings() if options.data is None else headlines.load(Path(options.data))
         except CorpusError as error:
             raise UserError(str(error)) from error
+        self.signature = self.corpus.signature
         super().__init__(options)
         text = options.recipe["text"]
         self.cut_source = text.get("cut")
@@ -58,11 +61,19 @@ class Summarization(TextPairs):
 
     def corpus_line(self) -> str:
         where = f" in {self.options.data}" if self.options.data else ""
-        return f"{self.corpus.signature}{where} -> {self.subwords_line()}, texts cut to {self.cut_source} pieces"
+        return f"{self.signature}{where} -> {self.subwords_line()}, texts cut to {self.cut_source} pieces"
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
+        if not folder.exists() and self.options.data is None:
+            print(
+                f"parsing {len(self.corpus.files)} source files for their docstrings, about a minute", file=sys.stderr
+            )
+        counts, note = super().prepare(folder), folder / "corpus.txt"
+        if not note.exists():  # with what only reading showed, for starts that do not read again
+            write_atomically(note, self.corpus.signature)
+        self.signature = note.read_text(encoding="utf-8")
         left_out = {f"train {why}": n for why, n in getattr(self.corpus, "left_out", {}).items() if n}
-        return {**super().prepare(folder), **left_out}
+        return {**counts, **left_out}
 
     def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]:
         return corpus_rouge(*self.hypotheses(folder, output, test))
