@@ -11,6 +11,7 @@ computed again. At most 20 minutes on 2 cores; the numbers are of one seed.
 import argparse
 import itertools
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -143,6 +144,7 @@ def examine(connection: str, layers: str, updates: int, width: int, seed: int, d
     from ..init.admin import profiling, waiting_stacks
 
     torch.set_num_threads(1)
+    logging.getLogger("b2t_fairseq").setLevel(logging.WARNING)  # the signatures are in the results
     words, batches = make_batches(read_pairs(data), TOKENS)
     model = build(connection, layers, width, seed, words)
     waiting = waiting_stacks(model)
