@@ -51,10 +51,12 @@ def _make_train_step(original):
         _listen()
         try:
             logged = original(self, *args, **kwargs)
-        except FloatingPointError as error:
-            if "loss scale" in str(error):  # fp16's own sentence says what happened and what to do
+        except Exception as error:
+            number_error = floating_point_error(error)
+            if number_error is None:
                 raise
-            why = f"its gradients became NaN or infinite ({error})"
+            # fp16's "Minimum loss scale reached …" says itself what happened and what to do
+            why = str(number_error) if "loss scale" in str(number_error) else "its gradients became NaN or infinite"
             raise UserError(diverged(self.get_num_updates(), why)) from error
         loss = (logged or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
@@ -66,11 +68,22 @@ def _make_train_step(original):
     return train_step
 
 
-def diverged(updates: int, what: str) -> str:
+def floating_point_error(error: BaseException | None) -> FloatingPointError | None:
+    """The one that an exception is or came after.
+
+    fairseq runs the batch again to find where NaN began, and that search fails on a current torch (StopIteration in a
+    backward hook), so what arrives is often not the error that matters.
+    """
+    while error is not None and not isinstance(error, FloatingPointError):
+        error = error.__context__
+    return error
+
+
+def diverged(updates: int, why: str) -> str:
     """The sentence for a training that has no use going on."""
     return (
-        f"training failed: the model diverged after {updates} updates, {what} (FloatingPointError); try a lower --lr, "
-        "a longer --warmup-updates or another --connection"
+        f"training failed: the model diverged after {updates} updates: {why.rstrip('.')} (FloatingPointError); "
+        "try a lower --lr, a longer --warmup-updates or another --connection"
     )
 
 

@@ -25,9 +25,10 @@ from ..preemption import MARKER
 from ..preemption import STATUS as STOPPED
 from .paper_recipe import PaperTask
 from .progress import History
-from .runner import PDEATHSIG
+from .runner import PDEATHSIG, write_atomically
 
 DIVERGED, ACCIDENT = 3, 1
+FAILED = "failed.json"  # in the run's folder: the cell of the paper's table says "training failed"
 CHECKPOINT_SECONDS = 600  # for the update at hand and its checkpoint after SIGTERM; torchrun's own patience is 30
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAMPLE = 20_000_000  # tokens that the unigram level is counted from
@@ -83,14 +84,14 @@ class Watch:
             return None
         updates = self.history.updates
         self.recent.append(self.history.train[updates])
-        loss = sum(self.recent) / len(self.recent)
-        if not math.isfinite(loss):
-            return f"training failed: the loss is {loss} after {updates} updates"
+        if not math.isfinite(self.recent[-1]):
+            return f"training failed: the loss is {self.recent[-1]} after {updates} updates"
+        loss = min(self.recent)  # one batch below the level is a sign of life
         if not self.after or updates < self.after or self.level is None or loss < self.level - self.within:
             return None
         return (
-            f"training failed: after {updates} updates the loss is {loss:.2f} bits, and words by their frequency alone "
-            f"give {self.level:.2f}: the model has learned nothing else (--stop-after 0 goes on all the same)"
+            f"training failed: after {updates} updates the loss is still {loss:.2f} bits, and words by their frequency "
+            f"alone give {self.level:.2f}: the model has learned nothing else (--stop-after 0 goes on all the same)"
         )
 
     @functools.cached_property
@@ -146,6 +147,7 @@ def supervise(command: Sequence[str], output: Path, watch: Watch) -> int:
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
         (checkpoints / MARKER).unlink(missing_ok=True)
+        (output / FAILED).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"--output {output} cannot be written ({error.strerror.lower()}): name another folder"
@@ -216,7 +218,9 @@ def report(status: int, verdict: str | None, why: str | None, asked: bool, check
     last = checkpoints / "checkpoint_last.pt"
     where = f"the same command goes on from {last}" if last.exists() else "there is no checkpoint yet"
     if verdict or (status and why and ("training failed" in why or "loss scale" in why)):
-        return said(DIVERGED, verdict or f"training failed: {why.removeprefix('training failed: ')}")
+        sentence = verdict or f"training failed: {why.removeprefix('training failed: ')}"
+        write_atomically(log.parent / FAILED, json.dumps({"reason": sentence}) + "\n")
+        return said(DIVERGED, sentence)
     if status == 0:
         return 0
     with contextlib.suppress(OSError, ValueError):

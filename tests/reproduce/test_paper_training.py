@@ -69,10 +69,14 @@ def test_one_process_with_four_steps_is_two_with_two(data, tmp_path):
     assert losses(one).keys() == losses(two).keys() == set(range(1, 9))
     assert losses(one) == pytest.approx(losses(two), abs=1e-4)
     # fairseq's log has three decimals; the parameters have more
-    weights = [
-        compat.load_checkpoint(str(tmp_path / x / "checkpoints/checkpoint_last.pt"))["model"] for x in ("one", "two")
-    ]
-    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-4
+    assert largest_difference(tmp_path / "one", tmp_path / "two") < 1e-4
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    """Of any parameter of two runs' last checkpoints."""
+    paths = [run / "checkpoints" / "checkpoint_last.pt" for run in (one, other)]
+    first, second = (compat.load_checkpoint(str(path))["model"] for path in paths)
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -85,12 +89,15 @@ def test_sigterm_saves_and_the_same_command_goes_on(processes, data, tmp_path):
     stopped.send_signal(signal.SIGTERM)
     first = seen + finish(stopped, status=75)
     updates = int(re.findall(r"stopped: as asked, after update (\d+)", first)[0])
-    assert 3 <= updates < 14 and max(losses(first)) == updates
+    assert 3 <= updates < 14 and max(losses(first)) == updates - 1  # fairseq logs an update after it
     state = compat.load_checkpoint(str(tmp_path / "stopped/checkpoints/checkpoint_last.pt"))
     assert state["optimizer_history"][-1]["num_updates"] == updates
     second = losses(finish(start(data, tmp_path / "stopped", *common, gpus=processes)))
     assert min(second) == updates + 1  # not one update is done twice, none is lost
-    assert {**losses(first), **second} == pytest.approx(whole, abs=2e-3)
+    del second[updates + 1]  # fairseq's meter goes on, too: this line averages the two updates around the stop
+    together = {**losses(first), **second}
+    assert together == pytest.approx({number: whole[number] for number in together}, abs=2e-3)
+    assert largest_difference(tmp_path / "whole", tmp_path / "stopped") < 1e-6
     assert not (tmp_path / "stopped/checkpoints/preempted.json").exists()
 
 

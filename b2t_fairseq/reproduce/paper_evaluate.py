@@ -1,0 +1,234 @@
+"""From trained runs to rows of the paper's table: average, decode each test set, score, compare.
+
+    python -m b2t_fairseq.cli paper-evaluate wmt_ende --run runs/paper/wmt_ende/b2t-18-18-paper-1 [--run ...]
+
+Writes averaged.pt, evaluation/TEST.log and row.json, row.md into each run's folder; what is done from the same
+checkpoints with the same options is kept. A training that failed gets its row, too.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..evaluation.bleu import corpus_bleu
+from ..evaluation.generated import check_order, read_generate_output
+from ..evaluation.perplexity import corpus_perplexity, read_eval_lm
+from ..evaluation.rouge import corpus_rouge
+from ..evaluation.score import Score
+from ..evaluation.wer import error_rates, read_recognised, read_references
+from ..signature import parse_signature
+from .launch import FAILED
+from .paper_recipe import CONFIGS, TASKS, PaperTask, merged, read
+from .progress import Display, sentence_counter
+from .quickstart import Parser, signature
+from .recipe import flags
+from .runner import Chain, Command, fingerprint, run_chains, shown, write_atomically
+from .tasks.base import ours
+
+Scores = Mapping[str, Mapping[str, Score]]  # test -> metric -> score
+SAMPLES = 1000
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; mistakes are one sentence."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = Parser(prog="paper-evaluate", description=__doc__.split("\n")[0], epilog="options after -- go to fairseq")
+    add = parser.add_argument
+    add("task", choices=list(TASKS), help="corpus")
+    add("--run", action="append", required=True, type=Path, metavar="DIR", help="a training's folder; may be repeated")
+    add("--data", type=Path, metavar="DIR", help="what scripts/prepare_TASK.sh made (default: data/TASK)")
+    add("--tests", metavar="A,B", help="test sets (default: the paper's)")
+    add("--config", metavar="FILE", help="recipe (default: configs/paper/TASK.yaml)")
+    add("--dry-run", action="store_true", help="print the commands, run none")
+    options = parser.parse_args(arguments[:cut])
+    options.further = arguments[cut + 1 :]
+    options.paper_task = task = TASKS[options.task]
+    options.data = task.binarised(options.data or Path("data") / task.name)
+    options.tests = options.tests.split(",") if options.tests else list(task.tests)
+    if unknown := [test for test in options.tests if test not in task.tests]:
+        parser.error(f"--tests {unknown[0]}: {task.name} has {', '.join(task.tests)}")
+    options.recipe = read(options.config or CONFIGS / f"{task.name}.yaml", task)
+    if len({run.resolve() for run in options.run}) < len(options.run):
+        parser.error("--run: the same folder twice")
+    return options
+
+
+def chain(options: argparse.Namespace, run: Path) -> Chain:
+    """Averaging, then decoding of each test set, for one run."""
+    task, averaged = options.paper_task, run / "averaged.pt"
+    arguments = [sys.executable, "-m", "b2t_fairseq.average_checkpoints", "--inputs", str(run / "checkpoints")]
+    arguments += ["--output", str(averaged), *flags(options.recipe["average"])]
+    stamps = [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in sorted(run.glob("checkpoints/*.pt"))]
+    folder, made_from = run / "evaluation", fingerprint(*stamps)
+    commands = [Command(f"average {run.name}", arguments, folder, "average", depends=made_from)]
+    for test in options.tests:
+        block = flags(merged(options.recipe, task.evaluates, test))
+        where = [str(options.data), "--path", str(averaged), "--gen-subset", subset(task, options.data, test)]
+        arguments = ours(task.evaluates, *where, *block, *options.further)
+        depends, count = commands[0].fingerprint, sentence_counter()
+        total = max(1, len(references(task, options.data, test))) if options.data.is_dir() else 1
+        commands.append(Command(f"{run.name} {test}", arguments, folder, test, total, count, depends=depends))
+    return Chain(run.name, commands)
+
+
+def subset(task: PaperTask, data: Path, test: str) -> str:
+    """What fairseq calls a test set: newstest2012 is test2 where the test sets begin with 2010."""
+    if task.name != "wmt_ende":
+        return test
+    prepared = [path.stem for path in sorted((data.parent / "tests-subwords").glob("newstest????.en"))]
+    names = prepared or list(task.tests)
+    if test not in names:
+        raise UserError(
+            f"{data.parent} was prepared without {test}: it has {', '.join(names)}; leave it out of --tests"
+        )
+    return f"test{names.index(test) or ''}"
+
+
+def references(task: PaperTask, data: Path, test: str) -> list[str]:
+    """The raw references of a test set (for a language model: the text)."""
+    places = {
+        "wmt_ende": data.parent / "tests" / f"{test}.de",
+        "gigaword": data.parent / "text" / f"{test}.title",
+        "wikitext103": data.parent / "text" / f"wiki.{test}.tokens",
+        "librispeech": data / f"{test}.tsv",
+    }
+    path = places[task.name]
+    if not path.is_file():
+        raise UserError(f"{path}: no references there; name the folder that scripts/prepare_{task.name}.sh made")
+    return read_references(path)
+
+
+def hypotheses(output: Path, truth: Sequence[str]) -> list[str]:
+    """What was decoded, in the order of the references."""
+    check_order(output, truth)
+    return read_generate_output(output)
+
+
+#: task -> the scores of one decoded test set
+METRICS: dict[str, Callable[[Path, list[str]], Mapping[str, Score]]] = {
+    "wmt_ende": lambda output, truth: {"BLEU": corpus_bleu(hypotheses(output, truth), truth)},
+    "gigaword": lambda output, truth: corpus_rouge(hypotheses(output, truth), truth),
+    "wikitext103": lambda output, truth: {"ppl": corpus_perplexity(read_eval_lm(output), truth)["ppl"]},
+    "librispeech": lambda output, truth: {"WER": error_rates(read_recognised(output, truth), truth)["WER"]},
+}
+
+
+def row(options: argparse.Namespace, run: Path, scores: Scores | None, failure: str | None) -> dict[str, Any]:
+    """A row of the paper's table: what was run, and its scores or why there are none."""
+    task = options.paper_task
+    made = {"task": task.name, "run": run.name, "signature": None, "failure": failure, "scores": {}, "mean": None}
+    if failure is not None:
+        return made
+    made["signature"] = signature(run / "averaged.pt")
+    made |= {key: parse_signature(made["signature"]).get(key) for key in ("connection", "layers")}
+    made["scores"] = {test: {name: score._asdict() for name, score in found.items()} for test, found in scores.items()}
+    if task.name == "wmt_ende" and set(scores) == set(task.tests):
+        made["mean"] = round(sum(found["BLEU"].score for found in scores.values()) / len(scores), 2)
+    return made
+
+
+def table(task: PaperTask, tests: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as Markdown; under it the metrics' signatures."""
+    names = {"gigaword": ("ROUGE-1", "ROUGE-2", "ROUGE-L")}.get(task.name) or (
+        {"wmt_ende": "BLEU", "wikitext103": "ppl", "librispeech": "WER"}[task.name],
+    )
+    columns = [(test, name) for test in tests for name in names]
+    mean = task.name == "wmt_ende"
+    head = ["run", *(test if len(names) == 1 else name for test, name in columns), *(["mean"] if mean else [])]
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1)]
+    for made in rows:
+        if made["failure"]:
+            lines.append([made["run"], "training failed", *[""] * (len(head) - 2)])
+            continue
+        cells = [f"{made['scores'][test][name]['score']:.2f}" for test, name in columns]
+        average = "" if made["mean"] is None else f"{made['mean']:.2f}"
+        lines.append([made["run"], *cells, *([average] if mean else [])])
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    notes = [f"{made['run']}: {made['failure'] or made['signature']}" for made in rows]
+    signatures = {score["signature"] for made in rows for found in made["scores"].values() for score in found.values()}
+    return "\n".join([text, "", *notes, "", *(f"- {names[0]}: {text}" for text in sorted(signatures))])
+
+
+def paired_bootstrap(systems: Mapping[str, Sequence[str]], truth: Sequence[str]) -> list[dict[str, Any]]:
+    """SacreBLEU's paired bootstrap of each system against the first, on one test set.
+
+    Identical output has p = 1: SacreBLEU counts differences larger than the one found, and gives the smallest p.
+    """
+    from sacrebleu.metrics import BLEU
+    from sacrebleu.significance import PairedTest
+
+    named = [(name, list(lines)) for name, lines in systems.items()]
+    test = PairedTest(named, {"BLEU": BLEU()}, [list(truth)], test_type="bs", n_samples=SAMPLES)
+    signatures, results = test()
+    compared = []
+    for (name, lines), found in zip(named, results["BLEU"], strict=True):
+        p = 1.0 if found.p_value is not None and lines == named[0][1] else found.p_value
+        compared.append({"run": name, "BLEU": round(found.score, 2), "p": p, "signature": str(signatures["BLEU"])})
+    return compared
+
+
+def compare(options: argparse.Namespace, runs: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
+    """`paired_bootstrap` on each test set."""
+    compared = {}
+    for test in options.tests:
+        truth = references(options.paper_task, options.data, test)
+        decoded = {run.name: hypotheses(run / "evaluation" / f"{test}.log", truth) for run in runs}
+        compared[test] = paired_bootstrap(decoded, truth)
+    return compared
+
+
+def evaluate(options: argparse.Namespace, run: Path) -> dict[str, Any]:
+    """Runs what is not done for one run, and writes its row."""
+    task, scores, failure = options.paper_task, None, None
+    with contextlib.suppress(FileNotFoundError):
+        failure = json.loads((run / FAILED).read_text(encoding="utf-8"))["reason"]
+    if failure is None:
+        steps = chain(options, run)
+        run_chains([steps], 1, 1, Display())
+        if steps.failure:
+            raise UserError(steps.failure)
+        outputs = {test: run / "evaluation" / f"{test}.log" for test in options.tests}
+        scores = {
+            test: METRICS[task.name](path, references(task, options.data, test)) for test, path in outputs.items()
+        }
+    made = row(options, run, scores, failure)
+    write_atomically(run / "row.json", json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(run / "row.md", table(task, options.tests, [made]) + "\n")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluates each run, prints the table, and compares the runs if there are several."""
+    options = parse(arguments)
+    if options.dry_run:
+        for run in options.run:
+            print("\n".join(shown(command.arguments) for command in chain(options, run).commands))
+        return 0
+    if not options.data.is_dir():
+        raise UserError(f"--data {options.data}: no such folder; run scripts/prepare_{options.task}.sh first")
+    for run in options.run:
+        if not (run / FAILED).exists() and not any(run.glob("checkpoints/*.pt")):
+            raise UserError(f"--run {run}: no checkpoints there; train first (scripts/train_{options.task}.sh)")
+    rows = [evaluate(options, run) for run in options.run]
+    print(table(options.paper_task, options.tests, rows))
+    trained = [run for run, made in zip(options.run, rows, strict=True) if not made["failure"]]
+    if options.task == "wmt_ende" and len(trained) > 1:
+        compared = compare(options, trained)
+        write_atomically(trained[0] / "paired_bootstrap.json", json.dumps(compared, indent=1) + "\n")
+        print(f"\npaired bootstrap, {SAMPLES} samples, p against {trained[0].name}:")
+        for test, results in compared.items():
+            told = ", ".join(f"{found['run']} p = {found['p']:.3f}" for found in results if found["p"] is not None)
+            print(f"{test}: {told}")
+    return 0
+
+
+if __name__ == "__main__":
+    from ..cli import guarded
+
+    sys.exit(guarded(main))
