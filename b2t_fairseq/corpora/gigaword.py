@@ -15,7 +15,7 @@ from .acquire.download import Source, obtain
 from .acquire.extract import extract
 from .acquire.manifest import Manifest, Published
 from .acquire.parts import count_lines
-from .acquire.steps import counts_of, made_by, need_space, stamp_of, step
+from .acquire.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 
 SIDES = ("article", "title")
 SPLITS = ("train", "valid", "test")
@@ -62,9 +62,8 @@ def prepare(
         extra: prefixes of additional training pairs, PREFIX.article and PREFIX.title.
         space: bytes that must be free to begin (default: what the corpus needs).
     """
-    if not (manifest.folder / "data-bin").exists():
-        more = sum(5 * path.stat().st_size for pair in map(pair_of, extra) for path in pair)
-        need_space(manifest.folder, (SPACE if space is None else space) + more, "the corpus")
+    more = sum(5 * path.stat().st_size for pair in map(pair_of, extra) for path in pair)
+    need_space_for_all(manifest.folder, SPACE + more if space is None else space, "data-bin")
     files = find_files(manifest, given)
     stamps = {split: [made_by(path.parent) or stamp_of(path) for path in pair] for split, pair in files.items()}
 

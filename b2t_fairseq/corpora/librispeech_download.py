@@ -9,7 +9,7 @@ from . import librispeech
 from .acquire.download import Source, obtain
 from .acquire.extract import extract
 from .acquire.manifest import Manifest, Published
-from .acquire.steps import made_by, need_space, stamp_of, step
+from .acquire.steps import made_by, need_space_for_all, stamp_of, step
 
 MIRRORS = (
     "https://www.openslr.org/resources/12/",
@@ -62,12 +62,10 @@ def prepare(
         specaugment: policy in training.
         space: bytes that must be free to begin (default: archives, what is in them, and features).
     """
-    if not (manifest.folder / "data").exists():
-        audio = sum(ARCHIVES[split][0] for split in splits)
-        need = int(
-            audio * (1.05 if given else 2.05) + HOURS * FEATURES * audio / sum(size for size, _ in ARCHIVES.values())
-        )
-        need_space(manifest.folder, need if space is None else space, "the corpus")
+    packed = sum(ARCHIVES[split][0] for split in splits)  # FLAC does not grow when it is unpacked
+    features = HOURS * FEATURES * packed // sum(size for size, _ in ARCHIVES.values())
+    need = features + packed * (1 if given else 2)
+    need_space_for_all(manifest.folder, need if space is None else space, "data")
     if given is not None and all((librispeech.library(given) / split).is_dir() for split in splits):
         audio = librispeech.library(given)
         inputs = {split: transcripts(audio / split) for split in splits}

@@ -9,7 +9,7 @@ from .acquire.download import Source, obtain
 from .acquire.extract import extract
 from .acquire.manifest import Manifest, Published
 from .acquire.parts import count_lines
-from .acquire.steps import counts_of, made_by, need_space, stamp_of, step
+from .acquire.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 
 ARCHIVE = Source(
     "wikitext-103-v1.zip",
@@ -37,8 +37,7 @@ def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, spa
         workers: processes.
         space: bytes that must be free to begin (default: what the corpus needs).
     """
-    if not (manifest.folder / "data-bin").exists():
-        need_space(manifest.folder, SPACE if space is None else space, "the corpus")
+    need_space_for_all(manifest.folder, SPACE if space is None else space, "data-bin")
     found = {split: next(iter(sorted(given.rglob(name))), None) for split, name in FILES.items()} if given else {}
     if any(found.values()):
         if missing := [FILES[split] for split, path in found.items() if path is None]:

@@ -17,7 +17,7 @@ from .acquire.download import Source, obtain
 from .acquire.extract import extract
 from .acquire.manifest import Manifest, Published
 from .acquire.parts import count_lines
-from .acquire.steps import counts_of, made_by, need_space, stamp_of, step
+from .acquire.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 from .newstest import SENTENCES, fetch_test_set
 
 SIDES = ("en", "de")
@@ -84,8 +84,7 @@ def prepare(
         years: test sets to fetch.
         space: bytes that must be free to begin (default: what the corpus needs).
     """
-    if not (manifest.folder / "data-bin").exists():
-        need_space(manifest.folder, SPACE["raw" if from_raw else "ready"] if space is None else space, "the corpus")
+    need_space_for_all(manifest.folder, SPACE["raw" if from_raw else "ready"] if space is None else space, "data-bin")
     tests = tests_step(manifest, given, years if 2013 in years or not from_raw else [*years, 2013])
     for year, number in counts_of(tests).items():
         manifest.check(Published(f"{year} sentences", SENTENCES[int(year.removeprefix("newstest"))]), number)

@@ -11,27 +11,8 @@ from b2t_fairseq import UserError
 from b2t_fairseq.corpora import bpe, moses
 from b2t_fairseq.corpora.acquire import parts
 
-WORDS = [
-    "the",
-    "house",
-    "houses",
-    "housing",
-    "a",
-    "dog",
-    "dogs",
-    "dogged",
-    "über",
-    "größer",
-    "Größe",
-    "中文",
-    "naïve",
-    "x",
-    "i'm",
-    "it's",
-    "&amp;",
-    "@-@",
-    "1,000",
-]
+WORDS = ["the", "house", "houses", "housing", "a", "dog", "dogs", "dogged", "über", "größer", "Größe", "中文"]
+WORDS += ["naïve", "x", "i'm", "it's", "&amp;", "@-@", "1,000"]
 ODD = [
     "",
     " ",

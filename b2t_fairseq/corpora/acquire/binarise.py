@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import UserError
+from .parts import end_with_parent
 
 PACKAGE = Path(__file__).parents[2]
 LOG = "preprocess.log"
@@ -26,7 +27,12 @@ def binarise(folder: Path, arguments: Sequence[str | os.PathLike], workers: int)
     command += ["--destdir", str(folder), "--workers", str(workers)]
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=end_with_parent,
     )
     log = folder.with_name(folder.name + ".log")
     log.write_text(done.stdout, encoding="utf-8")

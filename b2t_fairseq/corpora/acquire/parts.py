@@ -3,8 +3,11 @@
 Lines end at LF. A worker makes its function once, by ``make(*arguments)``; memory is bounded by the parts in work.
 """
 
+import ctypes
 import multiprocessing
 import os
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +50,7 @@ def results(source: Path, bounds: list, make: Callable, arguments: tuple, worker
         start_worker(make, arguments)
         yield from map(convert_part, jobs)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), context(), start_worker, (make, arguments)) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), context(), start_child, (make, arguments)) as pool:
         try:
             yield from pool.map(convert_part, jobs)
         except BrokenProcessPool:
@@ -59,6 +62,18 @@ def results(source: Path, bounds: list, make: Callable, arguments: tuple, worker
 def context() -> multiprocessing.context.BaseContext:
     """Forked workers where possible: they do nothing but Python, and need not import torch again for seconds."""
     return multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
+
+
+def end_with_parent() -> None:
+    """Asks Linux to kill this process when its parent ends, even by SIGKILL; elsewhere it may stay, idle."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def start_child(make: Callable, arguments: tuple) -> None:
+    """Begins a worker in a process of its own."""
+    end_with_parent()
+    start_worker(make, arguments)
 
 
 def start_worker(make: Callable, arguments: tuple) -> None:

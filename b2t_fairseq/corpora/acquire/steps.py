@@ -1,11 +1,13 @@
-"""A step makes one folder, all or nothing: it works in NAME.partial, which gets its name when everything is in it.
+"""A step makes one folder, all or nothing: it works in NAME.PID.partial, which gets its name when all is in it.
 
 What a folder was made from is written into it before it gets its name, so a kill at any moment leaves either a whole
-step, which the next run skips, or none.
+step, which the next run skips, or none. The process' number is in the name because a killed run may leave children
+that still write: what they write then never meets what the next run makes.
 """
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -51,12 +53,19 @@ def step(
         raise UserError(f"{folder} was not made by this command: move it away or choose another --output")
     if record:
         say(f"{name}: made from other inputs or options, or changed since; it is made again")
-    partial, old = (folder.with_name(folder.name + suffix) for suffix in (".partial", ".old"))
-    mark = partial / (RECORD + ".begun")
-    if not (resumes and mark.is_file() and mark.read_text(encoding="utf-8") == fingerprint):
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        mark.write_text(fingerprint, encoding="utf-8")
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    old, mark = folder.with_name(f"{folder.name}.old"), partial / (RECORD + ".begun")
+    mine = None
+    for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"):
+        begun = left / mark.name
+        if resumes and not mine and begun.is_file() and begun.read_text(encoding="utf-8") == fingerprint:
+            mine = left
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+    if mine and mine != partial:
+        os.replace(mine, partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    mark.write_text(fingerprint, encoding="utf-8")
     shutil.rmtree(old, ignore_errors=True)
     say(f"{name}: started")
     began = time.monotonic()
@@ -130,6 +139,13 @@ def need_space(folder: Path, size: int, what: str) -> None:
             f"{folder}: {what} needs {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: make room or choose another "
             "--output; what is done is kept"
         )
+
+
+def need_space_for_all(folder: Path, size: int, result: str) -> None:
+    """Refuses to begin a corpus that will not fit; what an earlier run left in the folder is part of its size."""
+    if not (folder / result).exists():
+        used = sum(size_of(os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)
+        need_space(folder, size - used, "what is left to do")
 
 
 @contextlib.contextmanager
