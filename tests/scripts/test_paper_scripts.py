@@ -1,0 +1,99 @@
+"""The scripts of the paper's scale: help, dry runs, and the SLURM job with a stand-in for SLURM."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from b2t_fairseq.reproduce.paper_recipe import TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = [f"{kind}_{task}.sh" for kind in ("train", "evaluate") for task in TASKS]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_help(name):
+    done = subprocess.run(["bash", ROOT / "scripts" / name, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: bash scripts/{name}") and not done.stderr
+    task = TASKS[name.removesuffix(".sh").partition("_")[2]]
+    if name.startswith("train"):
+        assert all(f" {depth} " in done.stdout for depth in task.depths)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_number_of_the_recipe_stands_in_a_script(name):
+    text = (ROOT / "scripts" / name).read_text(encoding="utf-8")
+    assert not any(word in text for word in ("3584", "458752", "50000", "--lr", "dropout", "update-freq"))
+
+
+@pytest.mark.slow
+def test_a_dry_run_prints_fairseqs_command_and_makes_nothing(tmp_path):
+    (tmp_path / "bin").mkdir()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "VIRTUAL_ENV": sys.prefix, "PATH": path}
+    script = ["bash", ROOT / "scripts" / "train_gigaword.sh", "--layers", "6-6", "--gpus=4", "--dry-run"]
+    output = ["--output", tmp_path / "with spaces", "--", "--patience", "3"]
+    done = subprocess.run([*script, *output], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, command = done.stdout.splitlines()
+    assert first == "# tokens per update: 229,376 = 4 GPUs x max-tokens 3584 x update-freq 16"
+    assert "--arch transformer_b2t_6_6 " in command and command.endswith("--fp16 --patience 3")
+    assert f"--save-dir '{tmp_path}/with spaces/checkpoints'" in command and not (tmp_path / "with spaces").exists()
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """Programs with SLURM's names that write down what they were asked; srun leaves with the status in a file."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    log = f'echo "$(basename "$0") $*" >> "{folder}/log"'
+    programs = {
+        "scontrol": f'{log}\nif [ "$1" = show ]; then printf "first\\nsecond\\n"; fi',
+        "srun": f'{log}\necho "$MASTER_ADDR" >> "{folder}/log"\necho $$ > "{folder}/pid"\n'
+        f'sleep "$(cat "{folder}/seconds")" &\nsleeper=$!\n'
+        f"trap 'kill $sleeper; exit 137' TERM\nwait $sleeper\n"
+        f'exit "$(cat "{folder}/status")"',
+        "scancel": f'{log}\nkill -TERM "$(cat "{folder}/pid")"',
+    }
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (folder / name).chmod(0o755)
+
+    def start(status: int, seconds: float) -> subprocess.Popen:
+        (folder / "status").write_text(str(status))
+        (folder / "seconds").write_text(str(seconds))
+        facts = {"SLURM_JOB_ID": "42", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"}
+        environment = {**os.environ, **facts, "PATH": f"{folder}:{os.environ['PATH']}"}
+        command = ["bash", "scripts/slurm/train.sbatch", "gigaword", "--layers", "6-6"]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+
+    start.log = folder / "log"
+    start.pid = folder / "pid"
+    return start
+
+
+@pytest.mark.parametrize("status, again", [(0, False), (75, True), (3, False), (2, False), (1, False)])
+def test_the_slurm_job_is_queued_again_when_it_has_a_checkpoint(slurm, status, again):
+    process = slurm(status, 0)
+    process.communicate(timeout=60)
+    asked = slurm.log.read_text().splitlines()
+    assert process.returncode == status
+    assert asked[1:3] == [
+        "srun --kill-on-bad-exit=1 bash scripts/train_gigaword.sh --nodes 2 --layers 6-6",
+        "first",
+    ]
+    assert ("scontrol requeue 42" in asked) == again
+
+
+def test_the_time_limit_asks_all_machines_to_stop_and_queues_again(slurm):
+    process = slurm(0, 60)
+    while not slurm.pid.exists() or not slurm.pid.read_text().strip():
+        time.sleep(0.1)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGUSR1)
+    process.communicate(timeout=60)
+    assert slurm.log.read_text().splitlines()[3:] == ["scancel --signal=TERM 42", "scontrol requeue 42"]
