@@ -76,15 +76,15 @@ def encoder(codes: Path) -> Callable[[str], str]:
             bpe = BPE(file)
     except SystemExit:
         raise UserError(f"{codes} holds no BPE codes (two units a line): fetch or learn it again") from None
-    pieces_of = Remembered(bpe.segment)
+    pieces_of = Remembered(bpe.segment).__getitem__
 
     def encode(line: str) -> str:
-        begin = len(line) - len(line.lstrip(STRIPPED))
         words = line.strip(STRIPPED)
         if not words:
             return bpe.process_line(line)
-        end = line[begin + len(words) :]
-        return line[:begin] + " ".join([pieces_of[word] for word in words.split(" ") if word]) + end
+        pieces = " ".join(map(pieces_of, filter(None, words.split(" "))))
+        begin = 0 if line.startswith(words) else line.index(words)
+        return line[:begin] + pieces + line[begin + len(words) :]
 
     def encode_all(line: str) -> str:
         parts = line.splitlines(keepends=True)

@@ -7,7 +7,6 @@ authors chose their 13 M pairs is not said; the limits below are our reading, to
 """
 
 import base64
-import binascii
 import gzip
 import hashlib
 import io
@@ -110,7 +109,7 @@ def documents(files: Sequence[Path], counts: Counter) -> Iterator[tuple[str, str
         for line in tqdm(lines_of(path, counts), desc=path.name, unit=" documents", disable=None, mininterval=1):
             try:
                 found = from_json(line) if line.lstrip()[:1] == b"{" else from_base64(line)
-            except (ValueError, KeyError, TypeError, binascii.Error, RecursionError):
+            except (ValueError, LookupError, TypeError, RecursionError):
                 counts["malformed"] += 1
                 continue
             yield found
@@ -148,7 +147,8 @@ def streams_of(path: Path) -> Iterator[IO[bytes]]:
 def from_json(line: bytes) -> tuple[str, str]:
     """RealNews: (headline, text)."""
     document = json.loads(line)
-    return str(document["title"] or ""), str(document["text"] or "")
+    sides = [str(document[side] or "") for side in ("title", "text")]
+    return tuple(side.encode("utf-8", "replace").decode("utf-8") for side in sides)  # half surrogates cannot be written
 
 
 def from_base64(line: bytes) -> tuple[str, str]:
