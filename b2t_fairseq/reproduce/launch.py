@@ -15,6 +15,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import uuid
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,7 +155,8 @@ def supervise(command: Sequence[str], output: Path, watch: Watch) -> int:
             f"--output {output} cannot be written ({error.strerror.lower()}): name another folder"
         ) from error
     name = f"train-{socket.gethostname()}.log" if "--nnodes" in command else "train.log"
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "B2T_RUN": mark}
     environment.setdefault("OMP_NUM_THREADS", "1")
     package_home = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
@@ -171,21 +174,23 @@ def supervise(command: Sequence[str], output: Path, watch: Watch) -> int:
     asked: list[int] = []
 
     def hand_on(number: int, frame) -> None:
-        urgent = number == signal.SIGINT and signal.SIGINT in asked  # a second Ctrl-C
+        if number == signal.SIGINT and signal.SIGINT in asked:  # a second Ctrl-C
+            end_processes(mark)
         asked.append(number)
         with contextlib.suppress(ProcessLookupError):
-            child.send_signal(signal.SIGKILL if urgent else signal.SIGTERM)
+            child.terminate()
 
     before = {number: signal.signal(number, hand_on) for number in STOP_SIGNALS}
+    # Workers are sessions of their own: without torchrun, were it killed, they would go on unseen, and hold our pipe.
+    threading.Thread(target=lambda: (child.wait(), end_processes(mark)), daemon=True).start()
     try:
         with open(output / name, "a", encoding="utf-8") as log:
             verdict, why = follow(child, log, watch)
         status = child.wait()
     finally:
+        end_processes(mark)
         for number, handler in before.items():
             signal.signal(number, handler)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
     return report(status, verdict, why, bool(asked), checkpoints, output / name)
 
 
@@ -194,6 +199,14 @@ def ended_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGTERM)
+
+
+def end_processes(mark: str) -> None:
+    """Kills every process whose environment holds the mark (on Linux, where /proc tells)."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def follow(child: subprocess.Popen, log, watch: Watch) -> tuple[str | None, str | None]:

@@ -40,7 +40,7 @@ def start(*arguments, **options) -> subprocess.Popen:
     return subprocess.Popen(command(*arguments, **options), cwd=ROOT, env=environment(), **streams)
 
 
-def finish(process: subprocess.Popen, status: int = 0, seconds: int = 120) -> str:
+def finish(process: subprocess.Popen, status: int = 0, seconds: int = 240) -> str:
     output = process.communicate(timeout=seconds)[0]
     assert process.returncode == status, output[-4000:]
     return output
@@ -113,16 +113,19 @@ def test_a_scheduler_that_signals_every_process_does_no_harm(data, tmp_path):
     assert "stopped: as asked, after update" in seen + finish(process, status=75)
 
 
-def test_a_killed_worker_ends_the_job(data, tmp_path):
+@pytest.mark.parametrize("victim", ["a worker", "torchrun"])
+def test_a_killed_process_ends_the_job(victim, data, tmp_path):
     process = start(data, tmp_path, "--max-update=5000", "--update-freq=1", "--save-interval-updates=2", gpus=2)
     wait_for_update(process, 3)
-    worker = next(pid for pid in descendants(process.pid) if "\0RANK=1\0" in environment_of(pid))
+    family = descendants(process.pid)
+    worker = next(pid for pid in family if "\0RANK=1\0" in environment_of(pid))
     began = time.monotonic()
-    os.kill(worker, signal.SIGKILL)
+    os.kill(worker if victim == "a worker" else family[0], signal.SIGKILL)
     output = finish(process, status=1, seconds=60)
     assert time.monotonic() - began < 60
     last = output.strip().splitlines()[-1]
     assert last.startswith("error: a process of the training ended") and "the same command goes on from" in last
+    assert not any(is_running(pid) for pid in family)
 
 
 def test_a_diverging_training_ends_with_a_sentence(data, tmp_path):
@@ -146,6 +149,14 @@ def descendants(pid: int) -> list[int]:
     for child in children.get(pid, []):
         found += [child, *descendants(child)]
     return found
+
+
+def is_running(pid: int) -> bool:
+    """Not gone, and not a zombie that nobody has asked for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def environment_of(pid: int) -> str:
