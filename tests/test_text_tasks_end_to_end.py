@@ -216,7 +216,7 @@ def test_from_pretrained(headlines, words, model, text, tmp_path):
 
 def quickstart(task: str, data: Path, output: Path, *options: str) -> dict:
     command = [sys.executable, "-m", "b2t_fairseq.cli", "quickstart", "--task", task, "--data", str(data)]
-    command += ["--output", str(output), "--connections", "pre,b2t", "--updates", "6", *options]
+    command += ["--output", str(output), "--connections", "pre,b2t", "--updates", "12", *options]
     done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((output / "results.json").read_text())
