@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not os.path.isdir(options.data):
         raise UserError(
-            f"--data {options.data}: no such folder; run scripts/prepare_{options.task}.sh first, or name what it made"
+            f"--data: there is no {options.data}; run scripts/prepare_{options.task}.sh first, or name what it made"
         )
     if given(options.further, "save-dir") is not None:
         raise UserError("--save-dir (after --) belongs to the run's folder: use --output")

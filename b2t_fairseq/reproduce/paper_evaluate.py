@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("\n".join(shown(command.arguments) for command in chain(options, run).commands))
         return 0
     if not options.data.is_dir():
-        raise UserError(f"--data {options.data}: no such folder; run scripts/prepare_{options.task}.sh first")
+        raise UserError(f"--data: there is no {options.data}; run scripts/prepare_{options.task}.sh first")
     for run in options.run:
         if not (run / FAILED).exists() and not any(run.glob("checkpoints/*.pt")):
             raise UserError(f"--run {run}: no checkpoints there; train first (scripts/train_{options.task}.sh)")

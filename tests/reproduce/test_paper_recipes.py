@@ -175,7 +175,7 @@ def test_machines_meet(capsys, monkeypatch):
         ([MT, "--gpus", "2", "--dry-run", "--", "--update-freq", "x"], "--update-freq x"),
         (
             [MT, "--gpus", "2", "--data", "no/such", "--", "--cpu"],
-            "--data no/such: no such folder; run scripts/prepare",
+            "--data: there is no no/such/data-bin; run scripts/prepare",
         ),
     ],
 )
