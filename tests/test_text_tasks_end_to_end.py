@@ -233,7 +233,7 @@ def quickstart(task: str, data: Path, output: Path, *options: str) -> dict:
 def test_quickstart_of_a_language_model(text, tmp_path):
     results = quickstart("lm", text, tmp_path / "run", "--layers", "1")
     names = [row["name"] for row in results["rows"]]
-    assert names == ["pre", "b2t", "unigram"] and "tokenise:none|threshold:3" in results["settings"]["corpus"]
+    assert names == ["pre", "b2t", "unigram"] and "tokenise:wikitext|threshold:3" in results["settings"]["corpus"]
     counts = {test: scores["ppl"]["counts"] for test, scores in results["rows"][1]["scores"].items()}
     assert set(counts) == {"valid", "test"} and counts["test"]["lines"] == 34
     assert results["rows"][2]["scores"]["test"]["ppl"]["counts"]["tokens"] == counts["test"]["tokens"]
