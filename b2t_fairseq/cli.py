@@ -33,6 +33,10 @@ FAIRSEQ_COMMANDS = {
 OUR_COMMANDS = {
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
+    "dlcl-weights": (
+        ".analysis.dlcl_weights",
+        "the layer combination that a DLCL checkpoint has learned, also as a figure",
+    ),
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
     "paper-train": (".reproduce.paper", "the paper's training on any number of GPUs, with its effective batch"),
     "paper-evaluate": (".reproduce.paper_evaluate", "average, decode and score: the paper's table row"),
