@@ -1,0 +1,162 @@
+"""What is compared: each case is a name and two sides.
+
+Ours and stock get the same fairseq options; only the architecture differs, and what the case is about. Names are
+`what-layers-width-tokens[-variant]`.
+"""
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .sides import Side
+
+VOCABULARY = 10_000
+HEADS = {64: 4, 128: 4, 512: 8}
+TRANSLATION = ("--task=translation", "--source-lang=src", "--target-lang=tgt")
+SMOOTHED = ("--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1")
+UPDATE = ("--optimizer=adam", "--adam-betas=(0.9, 0.98)", "--lr=1e-5", "--clip-norm=1.0")
+FUSED = ("--optimizer=adam_fused",)  # ours; a later option wins over the same one before
+BF16 = ("--amp",)  # on a CPU autocast to bfloat16
+
+
+@dataclass(frozen=True)
+class Case:
+    """A comparison.
+
+    Attributes:
+        name: as on the command line.
+        ours: one side.
+        baseline: what it is compared with.
+        shapes: (M, K, N) of the largest matrix products in it, whose speed alone is the machine's limit.
+        dtype: of ours' products.
+    """
+
+    name: str
+    ours: Side
+    baseline: Side
+    shapes: tuple[tuple[int, int, int], ...] = ()
+    dtype: str = "float32"
+
+
+def sizes(width: int, **layers: int) -> list[str]:
+    """Options for the sizes; `layers`: of encoder and decoder."""
+    given = []
+    for side, depth in layers.items():
+        given += [f"--{side}-layers={depth}", f"--{side}-attention-heads={HEADS[width]}"]
+        given += [f"--{side}-embed-dim={width}", f"--{side}-ffn-embed-dim={4 * width}"]
+    return given
+
+
+def training(arch: str, depth: int, width: int, tokens: int, *more: str, name: str = "", fresh: bool = False) -> Side:
+    """A side that trains a translation model; architectures that name a connection are ours."""
+    same = [*TRANSLATION, *SMOOTHED, *UPDATE, "--dropout=0.1", "--share-all-embeddings"]
+    arguments = [f"--arch={arch}", *same, *sizes(width, encoder=depth, decoder=depth), *more]
+    given = {"arguments": arguments, "tokens": tokens, "vocabulary": VOCABULARY}
+    return Side(name or side_name(arch), "training", given, arch != "transformer", fresh)
+
+
+def language_model(arch: str, tokens: int, *more: str) -> Side:
+    """A side that trains a language model of 16 layers on blocks of 1,024 words."""
+    same = ["--task=language_modeling", "--tokens-per-sample=1024", "--criterion=cross_entropy", *UPDATE]
+    same += ["--dropout=0.1", "--share-decoder-input-output-embed", *sizes(512, decoder=16)]
+    given = {"arguments": [f"--arch={arch}", *same, *more], "tokens": tokens, "vocabulary": VOCABULARY}
+    return Side(side_name(arch), "training", given, arch != "transformer_lm")
+
+
+def decoding(arch: str, depth: int, beam: int, sentences: int, bf16: bool = False) -> Side:
+    """A side that translates a batch at width 512."""
+    arguments = [f"--arch={arch}", *TRANSLATION, *UPDATE, *sizes(512, encoder=depth, decoder=depth)]
+    given = {"arguments": arguments, "sentences": sentences, "beam": beam, "vocabulary": VOCABULARY, "bf16": bf16}
+    return Side(side_name(arch), "decoding", given, arch != "transformer")
+
+
+def side_name(arch: str) -> str:
+    """The connection, or stock."""
+    return "stock" if arch in ("transformer", "transformer_lm") else arch.split("_6_6")[0].removeprefix("transformer_")
+
+
+def arch_of(connection: str) -> str:
+    """An architecture of ours; its sizes are all overridden."""
+    return f"transformer_{connection}_6_6"
+
+
+def shapes(width: int, tokens: int) -> tuple[tuple[int, int, int], ...]:
+    """The products of a training step: attention's, both of the feed-forward layer, the output layer's."""
+    wide = 4 * width
+    return (tokens, width, 3 * width), (tokens, width, wide), (tokens, wide, width), (tokens, width, VOCABULARY)
+
+
+def training_cases() -> Iterable[Case]:
+    """Stock fairseq against the same model in ours, and with what ours adds."""
+    post, both = arch_of("post"), (("", (), "float32"), ("-fused", FUSED, "float32"), ("-bf16", BF16, "bfloat16"))
+    for depth, width in ((6, 512), (18, 512), (18, 128)):
+        for tokens in (1024, 2048, 4096):
+            stock = training("transformer", depth, width, tokens)
+            for suffix, more, dtype in both:
+                name = f"train-{depth}-{depth}-w{width}-t{tokens}{suffix}"
+                yield Case(name, training(post, depth, width, tokens, *more), stock, shapes(width, tokens), dtype)
+    for tokens in (1024, 2048, 4096):
+        stock = language_model("transformer_lm", tokens)  # fairseq makes it Pre-LN, always
+        for suffix, more, dtype in both:
+            ours = language_model("transformer_lm_pre", tokens, *more)
+            yield Case(f"train-lm-16-w512-t{tokens}{suffix}", ours, stock, shapes(512, tokens), dtype)
+    for depth, width in ((18, 512), (18, 128)):
+        sides = (training(arch_of(name), depth, width, 1024) for name in ("b2t", "post"))
+        yield Case(f"b2t-over-post-{depth}-{depth}-w{width}", *sides)
+
+
+def decoding_cases() -> Iterable[Case]:
+    """fairseq's own beam search on the same weights."""
+    for depth in (6, 18):
+        for search, beam in (("beam4", 4), ("greedy", 1)):
+            for sentences in (1, 16, 64):
+                stock, name = decoding("transformer", depth, beam, sentences), f"{depth}-{depth}-{search}-b{sentences}"
+                yield Case(f"decode-{name}", decoding(arch_of("post"), depth, beam, sentences), stock)
+                yield Case(f"decode-{name}-bf16", decoding(arch_of("post"), depth, beam, sentences, bf16=True), stock)
+
+
+def other_cases() -> Iterable[Case]:
+    """Memory with recomputed layers, start-up, growth, and matrix products alone."""
+    for connection in ("post", "b2t", "resi_dual", "dlcl_pre"):
+        plain = training(arch_of(connection), 100, 64, 2048, name="kept")
+        recomputed = training(arch_of(connection), 100, 64, 2048, "--checkpoint-activations", name="recomputed")
+        yield Case(f"memory-100-100-{connection}", recomputed, plain)
+    starts = (training(arch, 18, 512, 1024, fresh=True) for arch in (arch_of("post"), "transformer"))
+    yield Case("startup-18-18-w512", *starts)
+    for depth in (6, 12, 25, 50, 100):
+        sides = (training(arch, depth, 64, 1024) for arch in (arch_of("post"), "transformer"))
+        yield Case(f"growth-depth-{depth}", *sides)
+    for tokens in (512, 1024, 2048, 4096, 8192):
+        sides = (training(arch, 12, 64, tokens) for arch in (arch_of("post"), "transformer"))
+        yield Case(f"growth-tokens-{tokens}", *sides)
+    products = {shape for width in (128, 512) for tokens in (1024, 4096) for shape in shapes(width, tokens)}
+    for m, k, n in sorted(products):
+        sides = (Side(kind, "products", {"shapes": [[m, k, n]], "dtype": kind}) for kind in ("bfloat16", "float32"))
+        yield Case(f"gemm-{m}x{k}x{n}", *sides)
+
+
+CASES = {case.name: case for case in (*training_cases(), *decoding_cases(), *other_cases())}
+
+#: without arguments: about 10 minutes on two cores
+DEFAULT = (
+    "train-6-6-w512-t1024",
+    "train-18-18-w512-t1024",
+    "train-18-18-w128-t1024",
+    "train-lm-16-w512-t1024",
+    "decode-18-18-beam4-b16",
+    "decode-18-18-greedy-b16",
+    "gemm-1024x512x2048",
+)
+
+
+def select(wanted: Sequence[str], cases: dict[str, Case]) -> tuple[list[Case], list[str]]:
+    """The cases that names, prefixes (`train-18-18`) or patterns (`train-*-fused`) stand for, each once, and the
+    words that stand for none."""
+    chosen, unknown = {}, []
+    for word in wanted:
+        fits = (
+            [word] if word in cases else [n for n in cases if n.startswith(f"{word}-") or fnmatch.fnmatchcase(n, word)]
+        )
+        chosen |= dict.fromkeys(fits)
+        unknown += [] if fits else [word]
+    return [cases[name] for name in chosen], unknown

@@ -1,0 +1,115 @@
+"""The command line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from . import cases as all_cases
+from . import report
+from .cases import Case
+from .compare import best_speed, compare
+from .machine import busy, machine
+from .sides import Side, SideFailed
+
+EPILOG = """CASE is a name, the beginning of names (train, train-18-18, decode) or a pattern ('train-*-fused'); --list
+prints them. Without CASE: {default}. Pairs of figures are ours / what it is compared with; a ratio above 1 is faster.
+Ctrl-C keeps the cases that are finished."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    default = ", ".join(all_cases.DEFAULT)
+    options = argparse.ArgumentParser(
+        "python -m benchmarks",
+        description="Ours against stock fairseq, in turns.",
+        epilog=EPILOG.format(default=default),
+    )
+    options.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: a short set)")
+    options.add_argument("--all", action="store_true", help="every case; takes hours")
+    options.add_argument("--list", action="store_true", help="print the cases and stop")
+    options.add_argument("--repeats", type=natural, default=7, help="pairs of measurements (default: 7)")
+    options.add_argument(
+        "--warmup", type=int, default=1, help="measurements of each side that do not count (default: 1)"
+    )
+    options.add_argument("--threads", type=natural, default=os.cpu_count(), help="default: all cores")
+    options.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    options.add_argument("--json", metavar="FILE", help="also write everything measured")
+    options.add_argument("--markdown", metavar="FILE", help="also write the table")
+    return options
+
+
+def natural(text: str) -> int:
+    """A number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def main(arguments: Sequence[str] | None = None, cases: dict[str, Case] = all_cases.CASES) -> int:
+    """Measures, prints, writes; returns the exit status."""
+    given = parser().parse_args(arguments)
+    wanted = list(cases) if given.all else given.cases or all_cases.DEFAULT
+    chosen, unknown = all_cases.select(wanted, cases)
+    if unknown:
+        return refuse(f"no case is called {', '.join(unknown)}: --list prints the names")
+    if given.list:
+        print("\n".join(case.name for case in (chosen if given.cases else cases.values())))
+        return 0
+    for path in filter(None, (given.json, given.markdown)):
+        if not Path(path).absolute().parent.is_dir() or Path(path).is_dir():
+            return refuse(f"{path}: cannot be written there; give a file in a folder that exists")
+    return measure_all(chosen, given)
+
+
+def refuse(sentence: str) -> int:
+    """One sentence, status 2."""
+    print(f"error: {sentence}", file=sys.stderr)
+    return 2
+
+
+def measure_all(chosen: list[Case], given: argparse.Namespace) -> int:
+    """Measures one case after the other; what is finished is written at once. 1 if a case failed, 130 on Ctrl-C."""
+    facts, results, peaks, status = machine(given.threads, given.device), {}, {}, 0
+    if warning := busy(facts):
+        print(f"warning: {warning}", file=sys.stderr)
+    steps = len(chosen) * 2 * (given.warmup + given.repeats)
+    with tqdm(total=steps, file=sys.stderr) as bar:
+        try:
+            for done, case in enumerate(chosen, 1):
+                bar.set_description(case.name)
+                try:
+                    results[case.name] = measure(case, given, peaks, bar)
+                except SideFailed as failure:
+                    results[case.name], status = {"failed": str(failure)}, 1
+                bar.update(done * steps // len(chosen) - bar.n)
+                report.write_all(results, facts, given.json, given.markdown)
+        except KeyboardInterrupt:
+            status = 130
+    print(report.table(results), report.about(facts), sep="\n\n")
+    if status == 130:
+        print(f"interrupted: {len(results)} of {len(chosen)} cases were finished", file=sys.stderr)
+    return status
+
+
+def measure(case: Case, given: argparse.Namespace, peaks: dict, bar: tqdm) -> dict:
+    """A case's figures. `peaks` remembers the speed of the matrix products, in GFLOP/s, by shapes and type."""
+    conditions = {"threads": given.threads, "device": given.device}
+    result = compare(
+        case.ours, case.baseline, given.repeats, given.warmup, **conditions, after_each=bar.update
+    ).summary()
+    for name, side, dtype in (("ours", case.ours, case.dtype), ("baseline", case.baseline, "float32")):
+        result[name]["name"] = side.name
+        if not case.shapes:
+            continue
+        key = case.shapes, dtype
+        if key not in peaks:
+            alone = Side("products", "products", {"shapes": case.shapes, "dtype": dtype}, plugin=False)
+            peaks[key] = best_speed(alone, **conditions)
+        figures = result[name]
+        figures["gemm_peak"] = peaks[key]
+        figures["of_gemm_peak"] = 6 * figures["parameters"] * figures["tokens_per_second"] / (peaks[key] * 1e9)
+    return result

@@ -1,0 +1,34 @@
+"""Peak memory of a side: what it needs at most, above what the process had before the model was built."""
+
+import contextlib
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+
+class Peak:
+    """Peak memory above that of now. CPU: resident memory of the process; CUDA: what torch has allocated."""
+
+    def __init__(self, device: str):
+        self.device = device
+        self.forget()
+        self.before = self._bytes()
+
+    def forget(self) -> None:
+        """Begins a new peak, where the system can (Linux, CUDA); `before` stays."""
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+    def megabytes(self) -> float:
+        """Millions of bytes."""
+        return (self._bytes() - self.before) / 1e6
+
+    def _bytes(self) -> int:
+        if self.device == "cuda":
+            return torch.cuda.max_memory_allocated()
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,173 @@
+"""What a side does when it is asked: one training step, one decoded batch. Runs inside the side's own process."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from fairseq import options, tasks, utils
+from fairseq.dataclass.configs import GenerationConfig
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from . import batches
+
+LOGIT_SCALE, EOS_SCALE = 4.0, 1.8  # see Decoding
+
+
+def timed(action: Callable, device: str) -> tuple[float, object]:
+    """Seconds that `action` takes, the GPU's part included, and what it returns."""
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
+    wait()
+    began = time.perf_counter()
+    result = action()
+    wait()
+    return time.perf_counter() - began, result
+
+
+def configure(arguments: list[str], folder: str, device: str, vocabulary: int):
+    """fairseq-train's configuration, on a data folder with nothing in it but the dictionaries."""
+    data = Path(folder) / f"data-{os.getpid()}"
+    data.mkdir()
+    for name in ("dict.txt", "dict.src.txt", "dict.tgt.txt"):
+        batches.dictionary(vocabulary).save(str(data / name))
+    given = [str(data), "--max-tokens=100000", f"--save-dir={data}", "--no-progress-bar", *arguments]
+    given += [] if device == "cuda" else ["--cpu"]
+    return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), given))
+
+
+class Training:
+    """One update of fairseq's own trainer on one batch: forward, backward, clipping, optimizer.
+
+    Args:
+        device: "cpu" or "cuda".
+        folder: for files.
+        arguments: fairseq-train's, without the data folder.
+        tokens: positions in the batch; fewer are words.
+        vocabulary: size of the dictionary.
+        block: length of a language model's blocks.
+    """
+
+    def __init__(self, device: str, folder: str, arguments: list[str], tokens: int, vocabulary: int, block: int = 1024):
+        from fairseq.trainer import Trainer
+
+        cfg = configure(arguments, folder, device, vocabulary)
+        torch.manual_seed(1)
+        task = tasks.setup_task(cfg.task)
+        self.trainer = Trainer(cfg, task, task.build_model(cfg.model), task.build_criterion(cfg.criterion))
+        if cfg.task._name == "language_modeling":
+            self.sample = batches.language_model_batch(tokens, vocabulary, block=block)
+        else:
+            self.sample = batches.translation_batch(tokens, vocabulary)
+        self.device = device
+        self.trainer.begin_epoch(1)
+
+    def measure(self) -> dict:
+        """Seconds of one update, and the loss before it."""
+        seconds, log = timed(lambda: self.trainer.train_step([self.sample]), self.device)
+        return {"seconds": seconds, "tokens": self.sample["ntokens"], "loss": float(log["loss"])}
+
+    def facts(self) -> dict:
+        """What does not change from one measurement to the next."""
+        return {"parameters": sum(p.numel() for p in self.trainer.model.parameters())}
+
+
+class Decoding:
+    """One batch through fairseq's sequence generator, as fairseq-generate calls it.
+
+    Both sides have the same weights: those of a randomly initialised stock model, which the side that comes first (the
+    baseline) leaves in the folder. A random network's distribution over 10,000 words is nearly flat; its logits are
+    scaled, so that hypotheses differ by more than rounding, and those of EOS a little more, so that sentences end at
+    different steps.
+
+    Args:
+        device: "cpu" or "cuda".
+        folder: for files.
+        arguments: fairseq-train's model options.
+        sentences: B.
+        beam: hypotheses a sentence.
+        vocabulary: size of the dictionary.
+        bf16: decode in bfloat16.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        folder: str,
+        arguments: list[str],
+        sentences: int,
+        beam: int,
+        vocabulary: int,
+        bf16: bool = False,
+    ):
+        cfg = configure(arguments, folder, device, vocabulary)
+        torch.manual_seed(1)
+        self.task = tasks.setup_task(cfg.task)
+        self.model = self.task.build_model(cfg.model)
+        weights = Path(folder) / "weights.pt"
+        if not weights.exists():
+            state = self.model.state_dict()
+            output = state["decoder.output_projection.weight"].mul_(LOGIT_SCALE)
+            output[batches.EOS] *= EOS_SCALE
+            torch.save(state, weights)
+        self.model.load_state_dict(torch.load(weights))
+        self.model.eval().to(device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
+        self.model.prepare_for_inference_(cfg)
+        search = GenerationConfig(beam=beam, max_len_a=1.0, max_len_b=20)
+        self.generator = self.task.build_generator([self.model], search)
+        sample = batches.translation_batch(0, vocabulary, seed=3, sentences=sentences)
+        self.sample, self.device = utils.move_to_cuda(sample) if device == "cuda" else sample, device
+
+    def measure(self) -> dict:
+        """Seconds of one batch, tokens of the best hypotheses, a hash of all hypotheses, and their scores."""
+        decode = lambda: self.task.inference_step(self.generator, [self.model], self.sample)  # noqa: E731
+        seconds, found = timed(decode, self.device)
+        texts = [[hypothesis["tokens"].tolist() for hypothesis in sentence] for sentence in found]
+        lengths = [len(sentence[0]) for sentence in texts]
+        return {
+            "seconds": seconds,
+            "tokens": sum(lengths),
+            "lengths": [min(lengths), max(lengths)],
+            "hypotheses": hashlib.sha256(repr(texts).encode()).hexdigest()[:12],
+            "scores": [float(hypothesis["score"]) for sentence in found for hypothesis in sentence],
+        }
+
+    def facts(self) -> dict:
+        """What does not change from one measurement to the next."""
+        return {"parameters": sum(p.numel() for p in self.model.parameters())}
+
+
+class Products:
+    """The machine's own limit: the matrix products (M, K) x (K, N), alone.
+
+    Args:
+        device: "cpu" or "cuda".
+        folder: unused.
+        shapes: (M, K, N) of each.
+        dtype: name of torch's type.
+        seconds: for which each product is repeated.
+    """
+
+    def __init__(self, device: str, folder: str, shapes: list, dtype: str = "float32", seconds: float = 0.2):
+        self.kind = {"dtype": getattr(torch, dtype), "device": device}
+        self.shapes, self.device, self.least = shapes, device, seconds
+
+    def measure(self) -> dict:
+        """Seconds of all products, each once, and the GFLOP/s of the best shape."""
+        each = [self._seconds(*shape) for shape in self.shapes]
+        rates = [2 * m * k * n / s / 1e9 for (m, k, n), s in zip(self.shapes, each, strict=True)]
+        return {"seconds": sum(each), "gflops": max(rates)}
+
+    def _seconds(self, m: int, k: int, n: int) -> float:
+        left, right = torch.randn(m, k, **self.kind), torch.randn(k, n, **self.kind)
+        once, _ = timed(lambda: left @ right, self.device)  # also the warm-up
+        repeats = max(3, round(self.least / max(once, 1e-5)))
+        return timed(lambda: [left @ right for _ in range(repeats)], self.device)[0] / repeats
+
+    def facts(self) -> dict:
+        """Nothing."""
+        return {}
+
+
+WORKLOADS: dict[str, Callable] = {"training": Training, "decoding": Decoding, "products": Products}

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Ours against stock fairseq, in the scripts' own environment: see --help.
+set -euo pipefail
+
+usage() {
+  cat << 'TEXT'
+usage: bash scripts/benchmark.sh [--python PYTHON] [--torch cpu|cuda] [--dry-run] [arguments of python -m benchmarks]
+
+Measures training, decoding and memory of ours and of stock fairseq in turns, with the environment of quickstart.sh. About
+10 minutes on 2 idle CPU cores. All arguments that are not listed here go to python -m benchmarks:
+
+  CASE …            what to measure (default: a short set): names, beginnings of names (train, decode-18-18), patterns
+  --list            print the cases
+  --all             every case; takes hours
+  --repeats N       pairs of measurements (default: 7)
+  --warmup N        measurements of each side that do not count (default: 1)
+  --threads N       default: all cores
+  --device DEVICE   cpu (default) or cuda
+  --json FILE       also write everything measured
+  --markdown FILE   also write the table
+TEXT
+}
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$ROOT/scripts/_environment.sh"
+
+PYTHON="" TORCH="" DRY_RUN=false
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --python)
+      PYTHON=${2:?--python needs a value}
+      shift 2
+      ;;
+    --torch)
+      TORCH=${2:?--torch needs a value}
+      shift 2
+      ;;
+    --dry-run)
+      DRY_RUN=true
+      shift
+      ;;
+    *) break ;;
+  esac
+done
+
+b2t_environment ""
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+run "$ENV_PYTHON" -m benchmarks "$@"
