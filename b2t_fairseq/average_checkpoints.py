@@ -124,7 +124,10 @@ def choose(inputs: Sequence[str], kind: str | None, count: int | None, upper_bou
     found = sorted((x for x in found if upper_bound is None or x[0] <= upper_bound), reverse=True)
     if len(found) < count:
         bound = "" if upper_bound is None else f" up to {upper_bound}"
-        raise UserError(f"{inputs[0]}: {count} {kind} checkpoints asked for, {len(found)}{bound} found.")
+        raise UserError(
+            f"{inputs[0]}: {count} {kind} checkpoints asked for, {len(found)}{bound} found: "
+            f"train longer, or ask for fewer (num-{kind}-checkpoints)."
+        )
     if kind == "best":
         metrics = sorted({match["metric"] for match, _ in matches if match})
         if len(metrics) > 1:

@@ -9,7 +9,7 @@ usage: bash scripts/evaluate_gigaword.sh --run DIR [--run DIR ...] [options] [--
 Averages the last checkpoints of each run, decodes the paper's test sets with the values of configs/paper/gigaword.yaml,
 scores them, and writes the row of the paper's table, in Markdown and JSON, into the run's folder. What is done is kept.
 
-  --run DIR              a training's folder; with several, each is compared with the first
+  --run DIR              a training's folder; with several, one table of all
   --data DIR             default: data/gigaword
   --tests A,B            default: all of the table
   --config FILE          default: configs/paper/gigaword.yaml

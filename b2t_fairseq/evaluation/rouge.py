@@ -18,7 +18,11 @@ METRICS = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL"}
 
 
 def corpus_rouge(
-    hypotheses: Sequence[str], references: Sequence[str], samples: int = 1000, seed: int = 1
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    samples: int = 1000,
+    seed: int = 1,
+    wordless_as_zero: bool = False,
 ) -> dict[str, Score]:
     """ROUGE of ``hypotheses`` against one reference each.
 
@@ -27,17 +31,20 @@ def corpus_rouge(
         references: the true headlines.
         samples: how often the headlines are drawn anew for the confidence interval.
         seed: of those draws.
+        wordless_as_zero: a reference without a word that ROUGE sees scores 0 and is counted, instead of being refused:
+            for a published test set, from which no pair can be taken.
 
     Returns:
         A score for each of `METRICS`; ``counts`` holds the number of sentences and the ends of the interval.
 
     Raises:
-        UserError: if the counts differ, or a reference has no word that ROUGE sees (letters a-z and digits).
+        UserError: if the counts differ, or a reference has no word that ROUGE sees (letters a-z and digits) and
+            is to be refused.
     """
     check_sides(hypotheses, references, "ROUGE")
     if samples < 1:
         raise UserError(f"{samples} bootstrap samples give no interval: 1 is the least, 1000 are usual")
-    values = sentence_scores(hypotheses, references)
+    values, wordless = sentence_scores(hypotheses, references, wordless_as_zero)
     draws = numpy.random.default_rng(seed).integers(len(references), size=(samples, len(references)))
     signature = (
         f"f1|stem:porter|nrefs:1|sentences:{len(references)}|ci:95%|bootstrap:{samples}|seed:{seed}"
@@ -47,28 +54,33 @@ def corpus_rouge(
     for place, name in enumerate(METRICS):
         low, high = numpy.percentile(values[draws, place].mean(axis=1), [2.5, 97.5])
         counts = {"sentences": len(references), "low": round(float(low), 2), "high": round(float(high), 2)}
+        if wordless_as_zero:
+            counts["references without a word"] = wordless
         scores[name] = Score(
             round(float(values[:, place].mean()), 2), f"[{counts['low']:.2f}, {counts['high']:.2f}] {signature}", counts
         )
     return scores
 
 
-def sentence_scores(hypotheses: Sequence[str], references: Sequence[str]) -> numpy.ndarray:
-    """F1 in percent: a row for each headline, a column for each of `METRICS`."""
+def sentence_scores(
+    hypotheses: Sequence[str], references: Sequence[str], wordless_as_zero: bool
+) -> tuple[numpy.ndarray, int]:
+    """F1 in percent, a row for each headline, a column for each of `METRICS`; how many references have no word."""
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 
     tokenizer = DefaultTokenizer(use_stemmer=True)
-    for number, reference in enumerate(references, 1):
-        if not tokenizer.tokenize(reference):
-            raise UserError(
-                f"reference line {number} ({reference[:40]!r}) has no letter a-z and no digit, which is all that ROUGE "
-                "counts: remove the pair from the test set"
-            )
+    wordless = [number for number, reference in enumerate(references, 1) if not tokenizer.tokenize(reference)]
+    if wordless and not wordless_as_zero:
+        raise UserError(
+            f"reference line {wordless[0]} ({references[wordless[0] - 1][:40]!r}) has no letter a-z and no digit, which "
+            "is all that ROUGE counts: remove the pair from the test set"
+        )
     scorer = RougeScorer(list(METRICS.values()), tokenizer=tokenizer)
     pairs = zip(hypotheses, references, strict=True)
     found = [scorer.score(target=reference, prediction=hypothesis) for hypothesis, reference in pairs]
-    return 100 * numpy.array([[score[key].fmeasure for key in METRICS.values()] for score in found])
+    values = 100 * numpy.array([[score[key].fmeasure for key in METRICS.values()] for score in found])
+    return values, len(wordless)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -98,8 +99,11 @@ def fingerprint(*parts: str) -> str:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file under a temporary name first, so that no reader ever sees half of it."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Writes a text file under a temporary name first, so that no reader ever sees half of it.
+
+    The name is this process' own: the machines of one training share a folder, and write the same at the same moment.
+    """
+    temporary = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 

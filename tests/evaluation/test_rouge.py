@@ -48,6 +48,12 @@ def test_the_interval_is_reproducible_and_holds_the_score():
     assert "f1|stem:porter|nrefs:1|sentences:60|ci:95%|bootstrap:1000|seed:1|rouge-score:" in score.signature
 
 
+def test_a_published_test_set_keeps_references_without_a_word():
+    """They score 0, as in rouge-score itself, and are counted."""
+    found = corpus_rouge(["a b", "c"], ["a b", "##.##"], wordless_as_zero=True)["ROUGE-1"]
+    assert found.score == 50 and found.counts["references without a word"] == 1
+
+
 @pytest.mark.parametrize(
     ("hypotheses", "references", "message"),
     [
