@@ -18,9 +18,10 @@ import sys
 import threading
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..preemption import MARKER
@@ -31,6 +32,9 @@ from .runner import PDEATHSIG, write_atomically
 
 DIVERGED, ACCIDENT = 3, 1
 FAILED = "failed.json"  # in the run's folder: the cell of the paper's table says "training failed"
+TRAINING = "training.json"  # in the run's folder: what is trained there, and the command
+#: of these, what makes it another training
+IDENTITY = ("task", "connection", "layers", "recipe", "seed")
 CHECKPOINT_SECONDS = 600  # for the update at hand and its checkpoint after SIGTERM; torchrun's own patience is 30
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 SAMPLE = 20_000_000  # tokens that the unigram level is counted from
@@ -140,16 +144,19 @@ def piece_counts(data: Path) -> dict[int, int]:
     return counts
 
 
-def supervise(command: Sequence[str], output: Path, watch: Watch) -> int:
+def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping[str, Any]) -> int:
     """Runs a training command and returns the status described above.
 
-    Everything it prints is shown and appended to ``output``/train.log (train-HOST.log where several machines share it).
+    Everything it prints is shown and appended to ``output``/train.log (train-HOST.log where several machines share it);
+    ``facts`` become ``output``/training.json.
     """
     checkpoints = output / "checkpoints"
+    refuse_another(output, facts)
     try:
         checkpoints.mkdir(parents=True, exist_ok=True)
         (checkpoints / MARKER).unlink(missing_ok=True)
         (output / FAILED).unlink(missing_ok=True)
+        write_atomically(output / TRAINING, json.dumps(facts, indent=1) + "\n")
     except OSError as error:
         raise UserError(
             f"--output {output} cannot be written ({error.strerror.lower()}): name another folder"
@@ -192,6 +199,25 @@ def supervise(command: Sequence[str], output: Path, watch: Watch) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return report(status, verdict, why, bool(asked), checkpoints, output / name)
+
+
+def recorded(output: Path, name: str) -> dict[str, Any]:
+    """`TRAINING` or `FAILED` of a run's folder; empty if it has none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((output / name).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def refuse_another(output: Path, facts: Mapping[str, Any]) -> None:
+    """Refuses to go on with another training's checkpoints."""
+    before = recorded(output, TRAINING) if any(output.glob("checkpoints/*.pt")) else {}
+    for key in IDENTITY:
+        if key in before and before[key] != facts[key]:
+            raise UserError(
+                f"--output {output} holds a training with {key} {before[key]}, this one has {facts[key]}: name another "
+                "folder, or delete that one"
+            )
 
 
 def ended_with_parent() -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..connections import get_connection
 from ..errors import UserError
@@ -144,6 +145,19 @@ def meeting_place(nodes: int) -> str | None:
     return f"{host}:{os.environ.get('MASTER_PORT', PORT)}"
 
 
+def facts(options: argparse.Namespace, training: Training) -> dict[str, Any]:
+    """What is trained, for training.json and the table's row."""
+    chosen = {name: getattr(options, name) for name in ("task", "connection", "layers", "recipe", "seed", "precision")}
+    batch = training.batch
+    made = {
+        "gpus": batch.gpus,
+        "nodes": batch.nodes,
+        "tokens_per_update": batch.tokens,
+        "wanted_tokens_per_update": batch.wanted,
+    }
+    return {**chosen, **made, "command": shown(training.command)}
+
+
 def shown(arguments: Sequence[str]) -> str:
     """A command line to read and to copy; `python` is the one of the environment."""
     return shlex.join(["python", *arguments[1:]] if arguments[0] == sys.executable else arguments)
@@ -164,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if given(options.further, "save-dir") is not None:
         raise UserError("--save-dir (after --) belongs to the run's folder: use --output")
-    return supervise(training.command, options.output, training.watch)
+    return supervise(training.command, options.output, training.watch, facts(options, training))
 
 
 if __name__ == "__main__":

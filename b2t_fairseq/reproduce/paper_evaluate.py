@@ -7,25 +7,29 @@ checkpoints with the same options is kept. A training that failed gets its row, 
 """
 
 import argparse
-import contextlib
+import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..compat import load_checkpoint
 from ..errors import UserError
 from ..evaluation.bleu import corpus_bleu
 from ..evaluation.generated import check_order, read_generate_output
 from ..evaluation.perplexity import corpus_perplexity, read_eval_lm
+from ..evaluation.rouge import METRICS as ROUGES
 from ..evaluation.rouge import corpus_rouge
 from ..evaluation.score import Score
 from ..evaluation.wer import error_rates, read_recognised, read_references
-from ..signature import parse_signature
-from .launch import FAILED
-from .paper_recipe import CONFIGS, TASKS, PaperTask, merged, read
+from ..signature import parse_signature, signature_of
+from .launch import FAILED, TRAINING, recorded
+from .paper_recipe import CONFIGS, TASKS, PaperTask, given_number, merged, read
 from .progress import Display, sentence_counter
-from .quickstart import Parser, signature
+from .quickstart import Parser
 from .recipe import flags
 from .runner import Chain, Command, fingerprint, run_chains, shown, write_atomically
 from .tasks.base import ours
@@ -61,20 +65,41 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def chain(options: argparse.Namespace, run: Path) -> Chain:
     """Averaging, then decoding of each test set, for one run."""
-    task, averaged = options.paper_task, run / "averaged.pt"
+    task, averaged, name = options.paper_task, run / "averaged.pt", name_of(options, run)
     arguments = [sys.executable, "-m", "b2t_fairseq.average_checkpoints", "--inputs", str(run / "checkpoints")]
     arguments += ["--output", str(averaged), *flags(options.recipe["average"])]
     stamps = [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in sorted(run.glob("checkpoints/*.pt"))]
     folder, made_from = run / "evaluation", fingerprint(*stamps)
-    commands = [Command(f"average {run.name}", arguments, folder, "average", depends=made_from)]
+    commands = [Command(f"average {name}", arguments, folder, "average", depends=made_from)]
     for test in options.tests:
         block = flags(merged(options.recipe, task.evaluates, test))
         where = [str(options.data), "--path", str(averaged), "--gen-subset", subset(task, options.data, test)]
         arguments = ours(task.evaluates, *where, *block, *options.further)
-        depends, count = commands[0].fingerprint, sentence_counter()
-        total = max(1, len(references(task, options.data, test))) if options.data.is_dir() else 1
-        commands.append(Command(f"{run.name} {test}", arguments, folder, test, total, count, depends=depends))
-    return Chain(run.name, commands)
+        command = Command(f"{name} {test}", arguments, folder, test, depends=commands[0].fingerprint)
+        if task.evaluates == "eval-lm":
+            command = replace(command, settle=functools.partial(with_fitting_window, run))
+        elif options.data.is_dir():
+            total = max(1, len(references(task, options.data, test)))
+            command = replace(command, total=total, count=sentence_counter())
+        commands.append(command)
+    return Chain(name, commands)
+
+
+def with_fitting_window(run: Path, arguments: Sequence[str]) -> Sequence[str]:
+    """The arguments of eval-lm as they are; of longer windows than the model reads, fairseq would score a part only.
+
+    Raises:
+        UserError: the window is longer.
+    """
+    window = given_number(arguments, "tokens-per-sample")
+    options = load_checkpoint(run / "averaged.pt")["cfg"]["model"]
+    longest = options["max_target_positions"] or options["tokens_per_sample"]
+    if window and longest and window > longest:
+        raise UserError(
+            f"--run {run}: the model reads {longest} tokens at a time, and the evaluation's window is {window}: add "
+            f"-- --tokens-per-sample {longest} --context-window N, with N below {longest}"
+        )
+    return arguments
 
 
 def subset(task: PaperTask, data: Path, test: str) -> str:
@@ -113,31 +138,55 @@ def hypotheses(output: Path, truth: Sequence[str]) -> list[str]:
 #: task -> the scores of one decoded test set
 METRICS: dict[str, Callable[[Path, list[str]], Mapping[str, Score]]] = {
     "wmt_ende": lambda output, truth: {"BLEU": corpus_bleu(hypotheses(output, truth), truth)},
-    "gigaword": lambda output, truth: corpus_rouge(hypotheses(output, truth), truth),
+    "gigaword": lambda output, truth: corpus_rouge(hypotheses(output, truth), truth, wordless_as_zero=True),
     "wikitext103": lambda output, truth: {"ppl": corpus_perplexity(read_eval_lm(output), truth)["ppl"]},
     "librispeech": lambda output, truth: {"WER": error_rates(read_recognised(output, truth), truth)["WER"]},
 }
+#: task -> their names, in the order of the table
+NAMES = {"wmt_ende": ["BLEU"], "gigaword": list(ROUGES), "wikitext103": ["ppl"], "librispeech": ["WER"]}
+
+
+def name_of(options: argparse.Namespace, run: Path) -> str:
+    """A run's name: its folder's, or the whole path where two runs have folders of one name."""
+    names = [other.resolve().name for other in options.run]
+    return run.resolve().name if names.count(run.resolve().name) < 2 else str(run)
+
+
+def averaged_facts(run: Path) -> dict[str, Any]:
+    """What a run's averaged checkpoint is: the model's signature, the checkpoints in it, the updates of the newest."""
+    state = load_checkpoint(run / "averaged.pt")
+    told = (run / "evaluation" / "average.log").read_text(encoding="utf-8")
+    made_of = re.search(r"average of \d+ \([^)]*\)", told)
+    history = state.get("optimizer_history") or [{}]
+    return {
+        "signature": signature_of(state) or "connection:unknown",
+        "checkpoint": made_of[0] if made_of else str(run / "averaged.pt"),
+        "updates": history[-1].get("num_updates"),
+    }
 
 
 def row(options: argparse.Namespace, run: Path, scores: Scores | None, failure: str | None) -> dict[str, Any]:
-    """A row of the paper's table: what was run, and its scores or why there are none."""
-    task = options.paper_task
-    made = {"task": task.name, "run": run.name, "signature": None, "failure": failure, "scores": {}, "mean": None}
+    """A row of the paper's table: what was run and how it was evaluated, and its scores or why there are none."""
+    task, trained = options.paper_task, recorded(run, TRAINING)
+    made = {"task": task.name, "run": name_of(options, run), "connection": None, "layers": None}
+    made |= {key: trained.get(key) for key in ("connection", "layers", "recipe", "seed", "tokens_per_update")}
+    made |= {"metrics": NAMES[task.name], "failure": failure, "signature": None, "checkpoint": None, "updates": None}
+    made |= {"scores": {}, "mean": None, "evaluated_by": {}}
     if failure is not None:
         return made
-    made["signature"] = signature(run / "averaged.pt")
+    made |= averaged_facts(run)
     made |= {key: parse_signature(made["signature"]).get(key) for key in ("connection", "layers")}
     made["scores"] = {test: {name: score._asdict() for name, score in found.items()} for test, found in scores.items()}
     if task.name == "wmt_ende" and set(scores) == set(task.tests):
         made["mean"] = round(sum(found["BLEU"].score for found in scores.values()) / len(scores), 2)
+    decoding = chain(options, run).commands[1:]
+    made["evaluated_by"] = {command.name: shown(command.arguments) for command in decoding}
     return made
 
 
 def table(task: PaperTask, tests: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as Markdown; under it the metrics' signatures."""
-    names = {"gigaword": ("ROUGE-1", "ROUGE-2", "ROUGE-L")}.get(task.name) or (
-        {"wmt_ende": "BLEU", "wikitext103": "ppl", "librispeech": "WER"}[task.name],
-    )
+    """The rows as Markdown; under it the models' and the metrics' signatures."""
+    names = NAMES[task.name]
     columns = [(test, name) for test in tests for name in names]
     mean = task.name == "wmt_ende"
     head = ["run", *(test if len(names) == 1 else name for test, name in columns), *(["mean"] if mean else [])]
@@ -150,9 +199,22 @@ def table(task: PaperTask, tests: Sequence[str], rows: Sequence[Mapping[str, Any
         average = "" if made["mean"] is None else f"{made['mean']:.2f}"
         lines.append([made["run"], *cells, *([average] if mean else [])])
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    notes = [f"{made['run']}: {made['failure'] or made['signature']}" for made in rows]
-    signatures = {score["signature"] for made in rows for found in made["scores"].values() for score in found.values()}
-    return "\n".join([text, "", *notes, "", *(f"- {names[0]}: {text}" for text in sorted(signatures))])
+    notes = [f"{made['run']}: {made['failure'] or made['signature'] + '; ' + made['checkpoint']}" for made in rows]
+    return "\n".join([text, "", *notes, "", *signature_lines(columns, rows)])
+
+
+def signature_lines(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each signature of a metric once, with the test sets (and the runs, unless it is all of them) it belongs to."""
+    scored, found = [made for made in rows if not made["failure"]], {}
+    for test, name in columns:
+        for made in scored:
+            found.setdefault((name, made["scores"][test][name]["signature"]), []).append((made["run"], test))
+    lines = []
+    for (name, text), places in found.items():
+        runs, tests = (list(dict.fromkeys(side)) for side in zip(*places, strict=True))
+        whose = "" if len(runs) == len(scored) else f"{', '.join(runs)}: "
+        lines.append(f"- {whose}{', '.join(tests)} {name}: {text}")
+    return lines
 
 
 def paired_bootstrap(systems: Mapping[str, Sequence[str]], truth: Sequence[str]) -> list[dict[str, Any]]:
@@ -178,16 +240,15 @@ def compare(options: argparse.Namespace, runs: Sequence[Path]) -> dict[str, list
     compared = {}
     for test in options.tests:
         truth = references(options.paper_task, options.data, test)
-        decoded = {run.name: hypotheses(run / "evaluation" / f"{test}.log", truth) for run in runs}
+        logs = {name_of(options, run): run / "evaluation" / f"{test}.log" for run in runs}
+        decoded = {name: hypotheses(path, truth) for name, path in logs.items()}
         compared[test] = paired_bootstrap(decoded, truth)
     return compared
 
 
 def evaluate(options: argparse.Namespace, run: Path) -> dict[str, Any]:
     """Runs what is not done for one run, and writes its row."""
-    task, scores, failure = options.paper_task, None, None
-    with contextlib.suppress(FileNotFoundError):
-        failure = json.loads((run / FAILED).read_text(encoding="utf-8"))["reason"]
+    task, scores, failure = options.paper_task, None, recorded(run, FAILED).get("reason")
     if failure is None:
         steps = chain(options, run)
         run_chains([steps], 1, 1, Display())
@@ -221,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.task == "wmt_ende" and len(trained) > 1:
         compared = compare(options, trained)
         write_atomically(trained[0] / "paired_bootstrap.json", json.dumps(compared, indent=1) + "\n")
-        print(f"\npaired bootstrap, {SAMPLES} samples, p against {trained[0].name}:")
+        print(f"\npaired bootstrap, {SAMPLES} samples, p against {name_of(options, trained[0])}:")
         for test, results in compared.items():
             told = ", ".join(f"{found['run']} p = {found['p']:.3f}" for found in results if found["p"] is not None)
             print(f"{test}: {told}")

@@ -1,30 +1,26 @@
-"""Rows of the paper's table: their form, the comparison of runs, and the chain from checkpoints to a row."""
+"""Rows of the paper's table: their form, failed trainings, the comparison of runs."""
 
 import json
 import random
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy
 import pytest
-from end_to_end import environment, make_data
 from fairseq.data import Dictionary, indexed_dataset
 
 from b2t_fairseq.errors import UserError
 from b2t_fairseq.evaluation.score import Score
 from b2t_fairseq.reproduce import paper_evaluate
-from b2t_fairseq.reproduce.launch import DIVERGED, FAILED, Watch, report, unigram_bits
+from b2t_fairseq.reproduce.launch import DIVERGED, FAILED, TRAINING, Watch, refuse_another, report, unigram_bits
 from b2t_fairseq.reproduce.paper_evaluate import paired_bootstrap, row, table
-from b2t_fairseq.reproduce.paper_recipe import CONFIGS, TASKS
+from b2t_fairseq.reproduce.paper_recipe import TASKS
 
-ROOT = Path(__file__).resolve().parents[2]
 MT = TASKS["wmt_ende"]
 
 
 def test_a_row_has_every_year_and_the_mean(tmp_path, monkeypatch):
-    monkeypatch.setattr(paper_evaluate, "signature", lambda path: "connection:b2t|init:default|layers:18-18")
+    facts = {"signature": "connection:b2t|init:default|layers:18-18", "checkpoint": "average of 10", "updates": 50_000}
+    monkeypatch.setattr(paper_evaluate, "averaged_facts", lambda run: facts)
     options = paper_evaluate.parse(["wmt_ende", "--run", str(tmp_path / "b2t")])
     scores = {test: {"BLEU": Score(20.0 + n, "nrefs:1", {})} for n, test in enumerate(MT.tests)}
     made = row(options, tmp_path / "b2t", scores, None)
@@ -34,6 +30,8 @@ def test_a_row_has_every_year_and_the_mean(tmp_path, monkeypatch):
     assert head.count("newstest") == 7 and head.endswith("| mean |")
     assert first == "| b2t | 20.00 | 21.00 | 22.00 | 23.00 | 24.00 | 25.00 | 26.00 | 23.00 |"
     assert second.startswith("| post | training failed |") and second.count("|") == first.count("|")
+    assert (made["metrics"], made["checkpoint"], made["updates"]) == (["BLEU"], "average of 10", 50_000)
+    assert "--lenpen 0.6" in made["evaluated_by"]["newstest2014"]
     del scores["newstest2010"]  # a mean of a part is none
     assert row(options, tmp_path / "b2t", scores, None)["mean"] is None
 
@@ -96,11 +94,42 @@ def test_a_failed_training_is_a_row(tmp_path, capsys):
     (run / "checkpoints").mkdir(parents=True)
     data.mkdir()
     (data / "dict.en.txt").write_text("a 1\n")
+    (run / TRAINING).write_text('{"connection": "post", "layers": "18-18"}')
     assert report(1, None, "Minimum loss scale reached (0.0001).", False, run / "checkpoints", run / "log") == DIVERGED
     assert (run / FAILED).exists()
     assert paper_evaluate.main(["wmt_ende", "--run", str(run), "--data", str(data)]) == 0
     assert "| post-18-18 | training failed |" in capsys.readouterr().out
-    assert json.loads((run / "row.json").read_text())["failure"].startswith("training failed: Minimum loss scale")
+    made = json.loads((run / "row.json").read_text())
+    assert made["failure"].startswith("training failed: Minimum loss scale")
+    assert (made["connection"], made["layers"], made["scores"]) == ("post", "18-18", {})
+
+
+def test_each_signature_is_shown_with_what_it_belongs_to():
+    def made(run, **scores):
+        return {"run": run, "failure": None, "scores": {"test": {n: {"signature": s} for n, s in scores.items()}}}
+
+    columns = [("test", "ROUGE-1"), ("test", "ROUGE-2")]
+    rows = [made("a", **{"ROUGE-1": "x", "ROUGE-2": "y"}), made("b", **{"ROUGE-1": "x", "ROUGE-2": "z"})]
+    rows.append({"run": "c", "failure": "training failed"})
+    wanted = ["- test ROUGE-1: x", "- a: test ROUGE-2: y", "- b: test ROUGE-2: z"]
+    assert paper_evaluate.signature_lines(columns, rows) == wanted
+
+
+def test_runs_whose_folders_have_one_name_stay_apart():
+    options = paper_evaluate.parse(["wmt_ende", "--run", "one/b2t", "--run", "other/b2t", "--run", "pre/"])
+    assert [paper_evaluate.name_of(options, run) for run in options.run] == ["one/b2t", "other/b2t", "pre"]
+
+
+def test_a_folder_with_another_training_is_refused(tmp_path):
+    facts = {"task": "wmt_ende", "connection": "b2t", "layers": "6-6", "recipe": "paper", "seed": 1, "gpus": 8}
+    refuse_another(tmp_path, facts)
+    (tmp_path / TRAINING).write_text(json.dumps(facts))
+    refuse_another(tmp_path, {**facts, "seed": 2})  # nothing is trained there yet
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint_last.pt").touch()
+    refuse_another(tmp_path, {**facts, "gpus": 16})
+    with pytest.raises(UserError, match="holds a training with seed 1, this one has 2"):
+        refuse_another(tmp_path, {**facts, "seed": 2})
 
 
 @pytest.mark.parametrize(
@@ -116,54 +145,3 @@ def test_mistakes_are_one_sentence(arguments, sentence, tmp_path):
     (tmp_path / "dict.en.txt").write_text("a 1\n")
     with pytest.raises(UserError, match=sentence):
         paper_evaluate.main(["wmt_ende", *(str(tmp_path) if a == "DATA" else a for a in arguments)])
-
-
-@pytest.mark.slow
-def test_from_a_prepared_folder_to_a_compared_row(tmp_path):
-    """Two narrow trainings on stand-in data in the layout of the preparation, one of them stopped and resumed."""
-    data = tmp_path / "wmt ende"
-    (data / "tests").mkdir(parents=True)
-    (data / "tests-subwords").mkdir()
-    make_data(data)
-    (data / "bin").rename(data / "data-bin")
-    for year in (2010, 2014):
-        shutil.copy(data / "test.en", data / "tests-subwords" / f"newstest{year}.en")
-        shutil.copy(data / "test.de", data / "tests" / f"newstest{year}.de")
-    for path in (data / "data-bin").glob("test.*"):
-        shutil.copy(path, path.with_name(path.name.replace("test.", "test1.", 1)))
-    config = tmp_path / "my.yaml"
-    text = (CONFIGS / "wmt_ende.yaml").read_text(encoding="utf-8")
-    config.write_text(text.replace("num-epoch-checkpoints: 10", "num-epoch-checkpoints: 2"), encoding="utf-8")
-
-    def ours(*arguments):
-        command = [sys.executable, "-m", "b2t_fairseq.cli", *map(str, arguments)]
-        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        return done.stdout
-
-    sizes = [f"--{side}-{name}=16" for side in ("encoder", "decoder") for name in ("embed-dim", "ffn-embed-dim")]
-    sizes += [f"--{side}-layers=1" for side in ("encoder", "decoder")]
-    runs = [tmp_path / name for name in ("b2t", "pre")]
-    for run in runs:
-        what = ["--connection", run.name, "--layers", "6-6", "--gpus", 1, "--precision", "fp32", "--stop-after", 0]
-        further = [*sizes, "--cpu", "--max-epoch=2", "--max-tokens=400", "--update-freq=1", "--num-workers=0"]
-        ours("paper-train", "wmt_ende", "--data", data, "--output", run, *what, "--", *further)
-    evaluate = [
-        "paper-evaluate",
-        "wmt_ende",
-        "--data",
-        data,
-        "--config",
-        config,
-        "--tests",
-        "newstest2010,newstest2014",
-    ]
-    printed = ours(*evaluate, "--run", runs[0], "--run", runs[1], "--", "--cpu")
-    made = json.loads((runs[0] / "row.json").read_text())
-    assert (made["connection"], made["layers"], made["mean"]) == ("b2t", "1-1", None)
-    bleu = made["scores"]["newstest2014"]["BLEU"]
-    assert bleu["counts"]["sentences"] == 13 and "tok:13a" in bleu["signature"]
-    assert "| run | newstest2010 | newstest2014 | mean |" in printed
-    assert "p against b2t" in printed and "newstest2014: pre p = " in printed
-    logs = [(runs[0] / "evaluation" / f"newstest{year}.log").read_text() for year in (2010, 2014)]
-    assert "'lenpen': 1.0" in logs[0] and "'lenpen': 0.6" in logs[1]
