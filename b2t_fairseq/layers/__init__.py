@@ -1,8 +1,10 @@
 """Attention, layer and stack, with stock fairseq's parameter names."""
 
-from .attention import MultiheadAttention, additive_mask
+from .attention import MultiheadAttention
+from .cache import DecodingCache
 from .config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
 from .layer import Branch, Context, TransformerLayer
+from .masks import additive_mask
 from .stack import Stack
 
 __all__ = [
@@ -11,6 +13,7 @@ __all__ = [
     "SELF_ATTENTION",
     "Branch",
     "Context",
+    "DecodingCache",
     "MultiheadAttention",
     "Stack",
     "StackConfig",

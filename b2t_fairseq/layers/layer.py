@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fairseq import utils
-from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 from .attention import MultiheadAttention
+from .cache import DecodingCache
 from .config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
+from .dropout import Dropout
 
 STOCK_PREFIX = {SELF_ATTENTION: "self_attn", CROSS_ATTENTION: "encoder_attn", FEED_FORWARD: "final"}
 
@@ -29,18 +30,16 @@ class Context(NamedTuple):
     Attributes:
         mask: additive self-attention mask (`additive_mask`), or None.
         causal: self-attention hides the future; only without a mask.
-        padding: (B, T) bool, the new positions' padding, in incremental decoding only.
         memory: encoder states (S, B, C_memory), if there is cross-attention.
         memory_mask: additive cross-attention mask.
-        incremental_state: fairseq's caches of incremental decoding.
+        cache: of incremental decoding; then T = 1, and it has the masks.
     """
 
     mask: Tensor | None = None
     causal: bool = False
-    padding: Tensor | None = None
     memory: Tensor | None = None
     memory_mask: Tensor | None = None
-    incremental_state: dict | None = None
+    cache: DecodingCache | None = None
 
 
 class TransformerLayer(nn.Module):
@@ -56,8 +55,8 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.config, self.number = config, number
         self.need_attn = True  # fairseq's generator turns it off where alignments are not wanted
-        self.dropout_module = FairseqDropout(config.dropout, module_name=self.stock_class_name)
-        self.activation_dropout_module = FairseqDropout(config.activation_dropout, module_name=self.stock_class_name)
+        self.dropout_module = Dropout(config.dropout, module_name=self.stock_class_name)
+        self.activation_dropout_module = Dropout(config.activation_dropout, module_name=self.stock_class_name)
         self.activation_fn = utils.get_activation_fn(config.activation)
         self._norms = []
         for kind in config.kinds:
@@ -91,10 +90,10 @@ class TransformerLayer(nn.Module):
             stream: what the connection carries: a tensor (T, B, C) or a named tuple of tensors.
             connection: decides how the sub-layers are joined.
             context: masks, encoder states and caches.
-            weights_to: if given, the last attention's probabilities (H, B, T, S) are appended to it.
+            weights_to: if given, the cross-attention's probabilities (H, B, T, S) are appended to it.
         """
         branches = {
-            SELF_ATTENTION: lambda x: self.self_attention(x, context, weights_to),
+            SELF_ATTENTION: lambda x: self.self_attention(x, context),
             CROSS_ATTENTION: lambda x: self.cross_attention(x, context, weights_to),
             FEED_FORWARD: self.feed_forward,
         }
@@ -104,26 +103,15 @@ class TransformerLayer(nn.Module):
             stream = connection.sublayer(stream, self.number, j, Branch(branches[kind], self.dropout_module), norms)
         return connection.leave_layer(stream, self.number)
 
-    def self_attention(self, x: Tensor, context: Context, weights_to: list[Tensor] | None) -> Tensor:
-        needed = weights_to is not None and CROSS_ATTENTION not in self.config.kinds
-        x, weights = self.self_attn(
-            x,
-            mask=context.mask,
-            causal=context.causal,
-            padding=context.padding,
-            incremental_state=context.incremental_state,
-            need_weights=needed,
-        )
-        if needed:
-            weights_to.append(weights)
-        return x
+    def self_attention(self, x: Tensor, context: Context) -> Tensor:
+        return self.self_attn(x, mask=context.mask, causal=context.causal, cache=context.cache)[0]
 
     def cross_attention(self, x: Tensor, context: Context, weights_to: list[Tensor] | None) -> Tensor:
         x, weights = self.encoder_attn(
             x,
             memory=context.memory,
             mask=context.memory_mask,
-            incremental_state=context.incremental_state,
+            cache=context.cache,
             need_weights=weights_to is not None,
         )
         if weights_to is not None:

@@ -5,13 +5,18 @@ are the stack's.
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..layers import Context, Stack, additive_mask
+from ..layers import Context, DecodingCache, Stack, additive_mask
+from ..layers.cache import WIDEST_BEAM
+from .encoder_out import LazyReordering, memory_of, shared_memory
+
+CACHE = "b2t.decoding_cache"  # our entry in fairseq's incremental state
 
 
 def drop_words(embedded: Tensor, rate: float, keep_first: bool = False) -> Tensor:
@@ -50,7 +55,7 @@ def adopt(module: nn.Module, cfg, stack: Stack) -> None:
         module.layer_norm.eps = stack.connection.final_norm_eps
 
 
-class B2TTransformerEncoder(TransformerEncoderBase):
+class B2TTransformerEncoder(LazyReordering, TransformerEncoderBase):
     """Transformer encoder.
 
     Args:
@@ -119,6 +124,7 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         super().__init__(without_layers(cfg, stack), dictionary, embed_tokens, no_encoder)
         adopt(self, cfg, stack)
         self.word_dropout = word_dropout
+        self.beam = 1  # rows a sentence; where there is an encoder, its output tells
 
     def embed(self, prev_output_tokens: Tensor, incremental_state: dict | None) -> tuple[Tensor, Tensor]:
         """The decoder's input (B, T, C) and the tokens (B, T) it stands for: all, or the newest when decoding."""
@@ -154,19 +160,40 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         """
         padding = tokens.eq(self.padding_idx)
         padding = padding if bool(padding.any()) else None
-        causal = incremental_state is None and not full_context
+        if incremental_state is not None:
+            return self.decoding_context(x, padding, encoder_out, incremental_state)
+        causal = not full_context
         memory = memory_mask = None
         if encoder_out is not None and encoder_out["encoder_out"]:
-            memory = encoder_out["encoder_out"][0]
-            masks = encoder_out["encoder_padding_mask"]
-            if masks and masks[0] is not None and bool(masks[0].any()):
-                memory_mask = additive_mask(masks[0], memory)
-        if incremental_state is not None:
-            return Context(padding=padding, memory=memory, memory_mask=memory_mask, incremental_state=incremental_state)
+            memory, memory_padding = memory_of(encoder_out)
+            memory_mask = additive_mask(memory_padding, memory)
         if padding is None:
             return Context(causal=causal, memory=memory, memory_mask=memory_mask)
         mask = additive_mask(padding, x, causal_length=x.size(0) if causal else 0)
         return Context(mask=mask, memory=memory, memory_mask=memory_mask)
+
+    def decoding_context(
+        self, x: Tensor, padding: Tensor | None, encoder_out: Mapping | None, incremental_state: dict
+    ) -> Context:
+        """One step of incremental decoding: x is (1, R, C)."""
+        cache = incremental_state.get(CACHE)
+        if cache is None:
+            rows, memory, memory_padding = x.size(1), None, None
+            beam = self.beam if rows % self.beam == 0 and self.beam <= WIDEST_BEAM else 1
+            if encoder_out is not None and encoder_out["encoder_out"]:
+                memory, memory_padding, beam = shared_memory(encoder_out)
+            cache = incremental_state[CACHE] = DecodingCache(rows, beam, memory, memory_padding)
+        cache.begin_step(x, padding)
+        return Context(memory=cache.memory, cache=cache)
+
+    def reorder_incremental_state_scripting(self, incremental_state: dict, new_order: Tensor) -> None:
+        """Follow the beam: row i becomes what row new_order[i] was."""
+        if CACHE in incremental_state:
+            incremental_state[CACHE].reorder(new_order)
+
+    def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> None:
+        """The same, by fairseq's older name."""
+        self.reorder_incremental_state_scripting(incremental_state, new_order)
 
     def extract_features(
         self,

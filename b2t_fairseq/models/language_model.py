@@ -99,6 +99,10 @@ class B2TLanguageModel(TransformerLanguageModel):
         model.signature = plan.finish(args, Stacks(decoder=stack, target_embedding=embedding))
         return model
 
+    def set_beam_size(self, beam: int) -> None:
+        """Called by fairseq's generator; only speed depends on it."""
+        self.decoder.beam = beam
+
 
 def build_embedding(args: Any, dictionary):
     """Adaptive or plain input embedding.

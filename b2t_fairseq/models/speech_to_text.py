@@ -22,6 +22,7 @@ from ..init import Stacks
 from ..layers import Context, Stack, additive_mask
 from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder
+from .encoder_out import LazyReordering
 from .options import Plan, add_connection_args, stack_config, write
 
 DEPTHS = ((6, 6), (12, 6))
@@ -32,7 +33,7 @@ SIZES = {
 SUBSAMPLER_CHANNELS = {"": 1024, "_tiny": 128}
 
 
-class SpeechEncoder(s2t_transformer.S2TTransformerEncoder):
+class SpeechEncoder(LazyReordering, s2t_transformer.S2TTransformerEncoder):
     """Subsampler, positions, our stack, and the CTC head if there is one."""
 
     def __init__(self, args, stack: Stack):

@@ -1,3 +1,3 @@
-"""Learning-rate schedules that fairseq does not have; importing the package registers them."""
+"""An optimizer and a learning-rate schedule that fairseq does not have; importing the package registers them."""
 
-from . import inverse_sqrt_nowarmup  # noqa: F401
+from . import adam_fused, inverse_sqrt_nowarmup  # noqa: F401

@@ -65,12 +65,12 @@ def test_the_cache_holds_normed_keys_and_values(kind):
         model.decoder(target[:, :i], encoder_out=encoded, incremental_state=state)
     memory = torch.cat(seen)  # (S, B, C): step by step, or the encoder's states at once
     assert len(memory) == (3 if kind == "self_attn" else source.size(1))
-    cache = attention.get_incremental_state(state, "attn_state")
-    for name, cached in (("k", cache["prev_key"]), ("v", cache["prev_value"])):
+    (cache,) = state.values()
+    keys, values = (cache.written if kind == "self_attn" else cache.sources)[attention]
+    for name, cached in (("k", keys), ("v", values)):
         norm = getattr(attention, f"{name}_layer_norm")
         projected = getattr(attention, f"{name}_proj")(memory)
         heads = torch.stack(projected.chunk(attention.heads, -1)).permute(2, 0, 1, 3)
         assert norm.weight.shape == (attention.head_width,)
-        assert torch.allclose(
-            cached, functional.layer_norm(heads, norm.weight.shape, norm.weight, norm.bias), atol=1e-5
-        )
+        expected = functional.layer_norm(heads, norm.weight.shape, norm.weight, norm.bias)
+        assert torch.allclose(cached[:, :, : len(memory)], expected, atol=1e-5)

@@ -1,0 +1,203 @@
+"""What incremental decoding remembers: keys and values that are written once and never moved.
+
+Stock decoding copies every cache twice a step, to follow the beam and to append. Here the keys of all hypotheses of a
+sentence stand side by side, new ones are written behind them in place, and each hypothesis attends to those of its own
+ancestors through a mask; following the beam reorders a small table of ancestors. Keys and values of the source are held
+once a sentence, for all its hypotheses.
+
+Words: a *row* is a hypothesis, as in fairseq's generator, which keeps the `beam` rows of a *sentence* together:
+R = S x beam rows, row r of sentence r // beam. Each sentence has a *slot* in the buffers; when sentences are finished
+the last ones move to the slots that become free.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .masks import additive_mask, as_scores
+
+FIRST_CAPACITY = 32  # positions; doubled when they are full
+WIDEST_BEAM = 16  # with more hypotheses the hidden keys cost more than copying: each row is its own sentence then
+
+
+class DecodingCache:
+    """The state of one generation, for all layers of a decoder.
+
+    Args:
+        rows: R, at the first step.
+        beam: rows a sentence; R is a multiple of it.
+        memory: (T_source, S, C), the encoder's output, if there is an encoder.
+        memory_padding: (S, T_source) bool, True where the source is padding; None if nothing is.
+    """
+
+    def __init__(self, rows: int, beam: int = 1, memory: Tensor | None = None, memory_padding: Tensor | None = None):
+        self.memory = memory
+        self.beam, self.sentences, self.length = beam, rows // beam, 0
+        self.slots: Tensor | None = None  # (S,) the sentences' slots; None: 0...S-1
+        self.rows_by_slot: Tensor | None = None  # (S,) its inverse
+        self.ancestors: Tensor | None = None  # (R, length): in which place of its sentence's beam each key was written
+        self.hidden: Tensor | None = None  # (R, length) bool: padding among the tokens so far; None: none
+        self.memory_padding = memory_padding
+        self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, length * beam)
+        self.memory_mask: Tensor | None = None  # (S, 1, 1, T_source)
+        self.written: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, capacity * beam, d_head)
+        self.sources: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, T_source, d_head)
+
+    @property
+    def rows(self) -> int:
+        return self.sentences * self.beam
+
+    def begin_step(self, like: Tensor, padding: Tensor | None) -> None:
+        """Make room for one more position and build the masks that all layers share.
+
+        Args:
+            like: a tensor whose dtype and device the masks take.
+            padding: (R, 1) bool, where the newest token is padding; None if nowhere.
+        """
+        self.length += 1
+        if self.beam > 1:
+            own = torch.arange(self.beam, device=like.device).repeat(self.sentences).unsqueeze(1)
+            self.ancestors = own if self.ancestors is None else torch.cat([self.ancestors, own], 1)
+        if padding is not None or self.hidden is not None:
+            before = self.length - 1
+            nothing = torch.zeros(self.rows, before, dtype=torch.bool, device=like.device)
+            new = nothing.new_zeros(self.rows, 1) if padding is None else padding
+            self.hidden = torch.cat([nothing if self.hidden is None else self.hidden, new], 1)
+        hidden = self.by_slot(self.hidden_keys(like.device))
+        self.mask = None if hidden is None else as_scores(hidden, like)
+        self.memory_mask = None
+        if self.memory_padding is not None:
+            self.memory_mask = additive_mask(self.memory_padding[: self.sentences], like)
+
+    def hidden_keys(self, device: torch.device) -> Tensor | None:
+        """(S, 1, beam, length * beam) bool: which of a sentence's keys each of its rows must not see."""
+        if self.beam == 1:
+            return None if self.hidden is None else self.hidden[:, None, None, :]
+        hidden = self.ancestors.unsqueeze(-1) != torch.arange(self.beam, device=device)  # (R, length, beam)
+        if self.hidden is not None:
+            hidden = hidden | self.hidden.unsqueeze(-1)
+        return hidden.view(self.sentences, 1, self.beam, -1)
+
+    def by_slot(self, x: Tensor | None) -> Tensor | None:
+        """(S, ...) from the order of the sentences to that of their slots."""
+        return x if x is None or self.slots is None else x.index_select(0, self.rows_by_slot)
+
+    def grouped(self, x: Tensor) -> Tensor:
+        """(1, R, C) -> (beam, S, C) by slot: the rows of a sentence as positions of one sequence."""
+        return self.by_slot(x.view(self.sentences, self.beam, -1)).transpose(0, 1)
+
+    def ungrouped(self, x: Tensor) -> Tensor:
+        """(S, H, beam, d) by slot -> (1, R, H * d)."""
+        x = x if self.slots is None else x.index_select(0, self.slots)
+        return x.transpose(1, 2).reshape(1, self.rows, -1)
+
+    def ungrouped_weights(self, weights: Tensor) -> Tensor:
+        """(H, S, beam, T_source) by slot -> (H, R, 1, T_source)."""
+        weights = weights if self.slots is None else weights.index_select(1, self.slots)
+        return weights.reshape(weights.size(0), self.rows, 1, -1)
+
+    def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, length * beam, d_head)."""
+        end = self.length * self.beam
+        if module not in self.written:
+            self.written[module] = tuple(with_capacity(x, FIRST_CAPACITY * self.beam) for x in (k, v))
+        elif self.written[module][0].size(2) < end:
+            self.written[module] = tuple(with_capacity(x, 2 * x.size(2)) for x in self.written[module])
+        views = []
+        for buffer, new in zip(self.written[module], (k, v), strict=True):
+            active = buffer[: self.sentences]
+            active[:, :, end - self.beam : end] = new
+            views.append(active[:, :, :end])
+        return tuple(views)
+
+    def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Keys and values of the source (S, H, T_source, d_head), by slot; projected at the first step only."""
+        if module not in self.sources:
+            self.sources[module] = project()
+        return tuple(x[: self.sentences] for x in self.sources[module])
+
+    def reorder(self, order: Tensor) -> None:
+        """Follow the beam: row r becomes what row order[r] was; rows may be repeated or dropped.
+
+        Args:
+            order: (R',) row numbers.
+        """
+        if not self.keeps_sentences_together(order):
+            self.separate()
+        sentences = order if self.beam == 1 else order.view(-1, self.beam)[:, 0] // self.beam
+        if self.ancestors is not None:
+            self.ancestors = self.ancestors.index_select(0, order)
+        if self.hidden is not None:
+            self.hidden = self.hidden.index_select(0, order)
+        self.keep(sentences)
+
+    def keeps_sentences_together(self, order: Tensor) -> bool:
+        """Whether each `beam` rows of the new order come from one sentence."""
+        if self.beam == 1:
+            return True
+        if len(order) % self.beam:
+            return False
+        sentences = order.view(-1, self.beam) // self.beam
+        return bool((sentences == sentences[:, :1]).all())
+
+    def keep(self, sentences: Tensor) -> None:
+        """Go on with these sentences (S',), in this order."""
+        everything = torch.arange(self.sentences, device=sentences.device)
+        if torch.equal(sentences, everything):
+            return
+        slots = sentences if self.slots is None else self.slots[sentences]
+        count = len(sentences)
+        if len(torch.unique(sentences)) == count:  # none is repeated: only those beyond the new end have to move
+            is_taken = torch.zeros(max(self.sentences, count), dtype=torch.bool, device=slots.device)
+            is_taken[slots] = True
+            free, moving = (~is_taken[:count]).nonzero().flatten(), (slots >= count).nonzero().flatten()
+            self.for_each_buffer(lambda x: x.index_copy_(0, free, x.index_select(0, slots[moving])))
+            slots = slots.index_copy(0, moving, free)
+        else:
+            self.for_each_buffer(lambda x: x.index_select(0, slots))
+            slots = torch.arange(count, device=slots.device)
+        self.sentences = count
+        is_in_order = torch.equal(slots, torch.arange(count, device=slots.device))
+        self.slots, self.rows_by_slot = (None, None) if is_in_order else (slots, slots.argsort())
+
+    def for_each_buffer(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Apply `change` to everything that is held by slot."""
+        for buffers in (self.written, self.sources):
+            for module, (k, v) in buffers.items():
+                buffers[module] = change(k), change(v)
+        if self.memory_padding is not None:
+            self.memory_padding = change(self.memory_padding)
+
+    def separate(self) -> None:
+        """The general form: make each row a sentence of its own (beam 1), which may go anywhere."""
+        slots = torch.arange(self.sentences, device=self.ancestors.device) if self.slots is None else self.slots
+        slots = slots.repeat_interleave(self.beam)
+        times = torch.arange(self.length, device=slots.device)
+        for module, buffers in self.written.items():
+            rows = []
+            for x in buffers:
+                x = x.view(x.size(0), x.size(1), -1, self.beam, x.size(3))
+                own = x[slots.unsqueeze(1), :, times, self.ancestors]  # (R, length, H, d_head)
+                rows.append(with_capacity(own.transpose(1, 2), x.size(2)))
+            self.written[module] = tuple(rows)
+        self.sources = {module: (k[slots], v[slots]) for module, (k, v) in self.sources.items()}
+        self.memory_padding = None if self.memory_padding is None else self.memory_padding[slots]
+        self.sentences, self.beam = self.rows, 1
+        self.slots = self.rows_by_slot = self.ancestors = None
+
+
+def with_capacity(x: Tensor, positions: int) -> Tensor:
+    """A buffer (S, H, positions, d_head) that begins with x."""
+    buffer = x.new_empty(x.size(0), x.size(1), positions, x.size(3))
+    buffer[:, :, : x.size(2)] = x
+    return buffer
+
+
+def rows_per_sentence(order: Tensor, sentences: int) -> int | None:
+    """n if `order` repeats each of the rows 0...sentences-1 n times in a row, as a beam search begins; else None."""
+    if sentences == 0 or len(order) % sentences:
+        return None
+    count = len(order) // sentences
+    expected = torch.arange(sentences, device=order.device).repeat_interleave(count)
+    return count if torch.equal(order, expected) else None
