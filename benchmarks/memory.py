@@ -1,6 +1,8 @@
 """Peak memory of a side: what it needs at most, above what the process had before the model was built."""
 
 import contextlib
+import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -20,6 +22,9 @@ class Peak:
         """Begins a new peak, where the system can (Linux, CUDA); `before` stays."""
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # glibc: give back what is free, or it counts as used
+            ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 

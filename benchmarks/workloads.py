@@ -12,8 +12,7 @@ from fairseq.dataclass.configs import GenerationConfig
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from . import batches
-
-LOGIT_SCALE, EOS_SCALE = 4.0, 1.8  # see Decoding
+from .lively import enliven
 
 
 def timed(action: Callable, device: str) -> tuple[float, object]:
@@ -76,10 +75,8 @@ class Training:
 class Decoding:
     """One batch through fairseq's sequence generator, as fairseq-generate calls it.
 
-    Both sides have the same weights: those of a randomly initialised stock model, which the side that comes first (the
-    baseline) leaves in the folder. A random network's distribution over 10,000 words is nearly flat; its logits are
-    scaled, so that hypotheses differ by more than rounding, and those of EOS a little more, so that sentences end at
-    different steps.
+    Both sides have the same weights: those of a random stock model, its output layer made lively, which the side that
+    comes first (the baseline) leaves in the folder.
 
     Args:
         device: "cpu" or "cuda".
@@ -105,18 +102,16 @@ class Decoding:
         torch.manual_seed(1)
         self.task = tasks.setup_task(cfg.task)
         self.model = self.task.build_model(cfg.model)
+        sample = batches.translation_batch(0, vocabulary, seed=3, sentences=sentences)
         weights = Path(folder) / "weights.pt"
         if not weights.exists():
-            state = self.model.state_dict()
-            output = state["decoder.output_projection.weight"].mul_(LOGIT_SCALE)
-            output[batches.EOS] *= EOS_SCALE
-            torch.save(state, weights)
+            enliven(self.model, self.task, sample)
+            torch.save(self.model.state_dict(), weights)
         self.model.load_state_dict(torch.load(weights))
         self.model.eval().to(device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
         self.model.prepare_for_inference_(cfg)
         search = GenerationConfig(beam=beam, max_len_a=1.0, max_len_b=20)
         self.generator = self.task.build_generator([self.model], search)
-        sample = batches.translation_batch(0, vocabulary, seed=3, sentences=sentences)
         self.sample, self.device = utils.move_to_cuda(sample) if device == "cuda" else sample, device
 
     def measure(self) -> dict:

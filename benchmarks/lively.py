@@ -1,0 +1,59 @@
+"""A randomly initialised translation model that behaves like a trained one as far as beam search can tell.
+
+A deep random network says one word for ever, because its states differ little from each other. Here its output layer
+is made to look at the differences, and to end each sentence of a batch at a step of its own.
+"""
+
+import torch
+from fairseq.dataclass.configs import GenerationConfig
+from torch import Tensor
+
+from . import batches
+
+LOGIT_SPREAD = 4.0  # standard deviation over the words; a trained model is as sure of itself
+SLOPE = 2.0  # by which EOS's logit, minus the best word's, grows with each step
+FIRST, STEPS = 6, 40  # sentences end from here to there
+
+
+@torch.no_grad()
+def enliven(model, task, sample: dict) -> None:
+    """Rewrites the output layer of a model with untied embeddings, for one batch."""
+    model.eval()
+    weight = model.decoder.output_projection.weight
+    weight *= LOGIT_SPREAD
+    x = states(model, task, sample).flatten(0, 1)  # (T, B, C) -> (T * B, C)
+    look_at_differences(weight, x)
+    end_at_different_steps(weight, states(model, task, sample))
+
+
+def look_at_differences(weight: Tensor, x: Tensor) -> None:
+    """Words (V, C) are told apart by how states x (N, C) differ, all directions alike; the mean favours none."""
+    mean = x.mean(0)
+    values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
+    whiten = vectors / values.clamp(min=float(values.mean()) / 20).sqrt() @ vectors.T
+    weight.copy_(weight @ whiten)
+    unit = mean / mean.norm()
+    weight -= torch.outer(weight @ unit, unit)
+
+
+def end_at_different_steps(weight: Tensor, x: Tensor) -> None:
+    """Fits EOS's row of (V, C) to states x (T, B, C): its logit overtakes the best word's at another step each."""
+    steps, sentences, _ = x.shape
+    order = torch.randperm(sentences, generator=torch.Generator().manual_seed(0))
+    ends = torch.linspace(FIRST, steps - 1, sentences + 2)[1:-1][order]
+    best = (x @ weight.T).amax(-1)
+    wanted = best + SLOPE * (torch.arange(steps).unsqueeze(1) - ends)
+    x, wanted = x.flatten(0, 1).double(), wanted.flatten().double()
+    squares = x.T @ x
+    squares.diagonal().add_(1e-4 * float(squares.diagonal().mean()))
+    weight[batches.EOS] = torch.linalg.solve(squares, x.T @ wanted).to(weight)
+
+
+def states(model, task, sample: dict) -> Tensor:
+    """What the output layer reads while a batch is decoded greedily and no sentence may end: (T, B, C)."""
+    seen = []
+    hook = model.decoder.output_projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -1]))
+    endless = GenerationConfig(beam=1, min_len=STEPS, max_len_a=0, max_len_b=STEPS)
+    task.inference_step(task.build_generator([model], endless), [model], sample)
+    hook.remove()
+    return torch.stack(seen[:STEPS])

@@ -1,0 +1,102 @@
+"""Pairs, ratios and processes, with a workload that answers from a script."""
+
+import json
+
+import pytest
+
+from benchmarks.cases import CASES, DEFAULT, select, training
+from benchmarks.compare import Comparison, compare
+from benchmarks.report import table
+from benchmarks.sides import Side, SideFailed
+
+
+def measured(seconds, **more):
+    return {"seconds": seconds, "peak_mb": 10.0, **more}
+
+
+def test_the_ratio_is_the_median_over_pairs_not_the_ratio_of_medians():
+    ours, baseline = [measured(s) for s in (1, 4, 2)], [measured(s) for s in (3, 4, 5)]
+    summary = Comparison(ours, baseline).summary()
+    assert (summary["ratio"], summary["ratio_min"], summary["ratio_max"]) == (2.5, 1, 3)
+    assert summary["ours"]["seconds"] == 2 and summary["baseline"]["all_seconds"] == [3, 4, 5]
+
+
+def test_ratios_are_of_tokens_a_second():
+    result = Comparison([measured(1, tokens=30)], [measured(2, tokens=20)])
+    assert result.ratios == [3] and result.summary()["ours"]["tokens_per_second"] == 30
+
+
+def decoded(hypotheses, scores):
+    return measured(1, tokens=9, lengths=[2, 5], hypotheses=hypotheses, scores=scores)
+
+
+def shown(result):
+    summary = result.summary()
+    summary["ours"]["name"] = summary["baseline"]["name"] = "x"
+    return summary, table({"case": summary})
+
+
+def test_identical_hypotheses_are_said_to_be_so_with_the_difference_of_their_scores():
+    same, text = shown(Comparison([decoded("a", [-1.0, -2.0])], [decoded("a", [-1.0, -2.5])]))
+    assert same["identical_hypotheses"] and same["score_difference"] == 0.5
+    assert "hypotheses identical" in text and "5e-01" in text
+
+
+def test_other_hypotheses_are_said_to_be_so():
+    other, text = shown(Comparison([decoded("a", [-1.0]), decoded("b", [-1.0])], [decoded("a", [-1.0])] * 2))
+    assert other["identical_hypotheses"] is False and other["score_difference"] is None
+    assert "NOT identical" in text
+
+
+def product(name, **options):
+    return Side(name, "products", {"shapes": [[8, 8, 8]], "seconds": 0.001, **options}, plugin=False)
+
+
+def test_sides_take_turns_and_warm_up(monkeypatch):
+    turns = []
+
+    class Silent:
+        facts = {}
+
+        def __init__(self, side):
+            self.side = side
+
+        def measure(self):
+            turns.append(self.side.name)
+            return measured(len(turns))
+
+        def close(self):
+            turns.append(f"{self.side.name} closed")
+
+    monkeypatch.setattr("benchmarks.compare.start", lambda side, conditions: Silent(side))
+    result = compare(product("A"), product("B"), repeats=3, warmup=1)
+    assert turns[:8] == ["A", "B", "B", "A", "A", "B", "B", "A"] and len(turns) == 10
+    assert [m["seconds"] for m in result.ours] == [4, 5, 8] and [m["seconds"] for m in result.baseline] == [3, 6, 7]
+
+
+@pytest.mark.slow
+def test_real_processes_measure_and_a_dying_one_says_why():
+    result = compare(product("A"), product("B", dtype="bfloat16"), repeats=1, warmup=0)
+    assert all(m["gflops"] > 0 and m["peak_mb"] >= 0 for m in (*result.ours, *result.baseline))
+    with pytest.raises(SideFailed, match="(?s)^A: its process ended with status 1: .*no_such_type"):
+        compare(product("A", dtype="no_such_type"), product("B"), repeats=1)
+
+
+def test_cases_are_chosen_by_name_beginning_or_pattern():
+    def names(*words):
+        return [case.name for case in select(words, CASES)[0]]
+
+    assert names("train-6-6-w512-t1024") == ["train-6-6-w512-t1024"]
+    assert len(names("train")) == 36 and len(names("decode")) == 24 and len(names("train-*-fused")) == 12
+    assert names("startup", "startup-18-18-w512") == ["startup-18-18-w512"]
+    assert select(["train", "nonsense", "tra"], CASES)[1] == ["nonsense", "tra"]
+    assert set(DEFAULT) < set(CASES)
+
+
+def test_both_sides_of_a_case_get_the_same_options():
+    for case in CASES.values():
+        ours, baseline = (json.dumps(side.options.get("arguments", [])[1:]) for side in (case.ours, case.baseline))
+        extra = set(json.loads(ours)) - set(json.loads(baseline))
+        assert extra <= {"--optimizer=adam_fused", "--amp", "--checkpoint-activations"}, case.name
+        assert case.baseline.plugin == (case.baseline.name != "stock"), case.name
+    assert not training("transformer", 6, 512, 1024).plugin
