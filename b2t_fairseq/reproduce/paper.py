@@ -83,7 +83,8 @@ def plan(options: argparse.Namespace) -> Training:
     wanted, train = training_options(task, recipe, options.connection, options.layers, options.recipe)
     gpus, nodes = count_gpus(options), count_nodes(options)
     max_tokens = given_number(options.further, "max-tokens") or train["max-tokens"]
-    batch = keep_batch(wanted, gpus, nodes, max_tokens, given_number(options.further, "update-freq"))
+    window = given_number(options.further, "tokens-per-sample") or train.get("tokens-per-sample", 1)
+    batch = keep_batch(wanted, gpus, nodes, max_tokens, given_number(options.further, "update-freq"), window)
     architecture = f"{task.architecture}_{options.connection}_{options.layers.replace('-', '_')}"
     fairseq = [
         options.data,

@@ -132,17 +132,34 @@ def training_options(
 
 @dataclass(frozen=True)
 class Batch:
-    """How many tokens an update sees, and how they are made up."""
+    """How many tokens an update sees, and how they are made up.
+
+    Attributes:
+        wanted: the recipe's tokens per update.
+        gpus: of each machine.
+        nodes: machines.
+        max_tokens: of one GPU at a time.
+        update_freq: how often, before the update.
+        unit: max_tokens is of use in multiples of this only: a language model's window.
+    """
 
     wanted: int
     gpus: int
     nodes: int
     max_tokens: int
     update_freq: int
+    unit: int = 1
 
     @property
     def tokens(self) -> int:
         return self.gpus * self.nodes * self.max_tokens * self.update_freq
+
+    @property
+    def exact_max_tokens(self) -> int | None:
+        """The largest max-tokens up to the present one that gives exactly what is wanted; None if all are small."""
+        share, rest = divmod(self.wanted, self.gpus * self.nodes)
+        sizes = range(self.max_tokens // self.unit * self.unit, self.max_tokens // 4, -self.unit)
+        return None if rest else next((size for size in sizes if share % size == 0), None)
 
     def lines(self) -> list[str]:
         """What is printed before the training starts."""
@@ -155,15 +172,18 @@ class Batch:
             lines.append(
                 f"note: the recipe has {self.wanted:,}; this is {abs(off):,} ({abs(off) / self.wanted:.1%}) "
                 f"{'more' if off > 0 else 'fewer'}, the nearest that these GPUs and --max-tokens give"
+                + (f"; -- --max-tokens {exact} keeps it exactly" if (exact := self.exact_max_tokens) else "")
             )
         return lines
 
 
-def keep_batch(wanted: int, gpus: int, nodes: int, max_tokens: int, update_freq: int | None = None) -> Batch:
+def keep_batch(
+    wanted: int, gpus: int, nodes: int, max_tokens: int, update_freq: int | None = None, unit: int = 1
+) -> Batch:
     """The update-freq that brings an update nearest to the wanted tokens, unless one is given."""
     if update_freq is None:
         update_freq = max(1, round(wanted / (gpus * nodes * max_tokens)))
-    return Batch(wanted, gpus, nodes, max_tokens, update_freq)
+    return Batch(wanted, gpus, nodes, max_tokens, update_freq, unit)
 
 
 def given(extra: Sequence[str], option: str) -> str | None:

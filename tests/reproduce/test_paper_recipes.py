@@ -125,6 +125,8 @@ def test_schedules_of_their_own(capsys):
         (5, 1, 3584, 26, "7,168 (1.6%) more"),
         (7, 1, 3584, 18, "7,168 (1.6%) fewer"),
         (64, 4, 3584, 1, "458,752 (100.0%) more"),
+        (7, 1, 3584, 18, "; -- --max-tokens 2048 keeps it exactly"),
+        (64, 4, 3584, 1, "; -- --max-tokens 1792 keeps it exactly"),
     ],
 )
 def test_update_freq_keeps_the_batch(gpus, nodes, max_tokens, update_freq, note):
@@ -133,6 +135,15 @@ def test_update_freq_keeps_the_batch(gpus, nodes, max_tokens, update_freq, note)
     first, *notes = batch.lines()
     assert first.startswith(f"tokens per update: {gpus * nodes * max_tokens * update_freq:,} = ")
     assert (note in notes[0]) if note else not notes
+
+
+def test_a_batch_that_cannot_be_kept_is_said_and_a_language_models_windows_stay_whole():
+    """128 GPUs, 196,608 tokens: 1536 each is 768 twice, but a window is 512; 3 and 7 GPUs have no such number."""
+    batch = keep_batch(196_608, 8, 16, 1024, unit=512)
+    assert batch.exact_max_tokens == 512 and keep_batch(196_608, 8, 16, 512, unit=512).tokens == 196_608
+    assert keep_batch(196_608, 8, 16, 1024).exact_max_tokens == 768
+    assert keep_batch(458_752, 3, 1, 3584).exact_max_tokens is None
+    assert "exactly" not in keep_batch(458_752, 3, 1, 3584).lines()[1]
 
 
 def test_further_options_win_and_the_batch_follows(capsys):
