@@ -27,10 +27,10 @@ def enliven(model, task, sample: dict) -> None:
 
 
 def look_at_differences(weight: Tensor, x: Tensor) -> None:
-    """Words (V, C) are told apart by how states x (N, C) differ, all directions alike; the mean favours none."""
+    """Words (V, C) are told apart by how states x (N, C) differ, the weak directions amplified; the mean favours none."""
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
-    whiten = vectors / values.clamp(min=float(values.mean()) / 20).sqrt() @ vectors.T
+    whiten = vectors / values.clamp(min=float(values.mean())).sqrt() @ vectors.T
     weight.copy_(weight @ whiten)
     unit = mean / mean.norm()
     weight -= torch.outer(weight @ unit, unit)
