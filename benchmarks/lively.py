@@ -27,7 +27,7 @@ def enliven(model, task, sample: dict) -> None:
 
 
 def look_at_differences(weight: Tensor, x: Tensor) -> None:
-    """Words (V, C) are told apart by how states x (N, C) differ, the weak directions amplified; the mean favours none."""
+    """Words (V, C) are told apart by how states x (N, C) differ, weak directions amplified; the mean favours none."""
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     whiten = vectors / values.clamp(min=float(values.mean())).sqrt() @ vectors.T
