@@ -15,6 +15,7 @@ from fairseq.data.dictionary import Dictionary
 from omegaconf import OmegaConf
 
 from b2t_fairseq import compat
+from b2t_fairseq.compat import cpu_precision
 from b2t_fairseq.errors import UserError
 
 
@@ -81,7 +82,13 @@ def trainer_init(monkeypatch):
         inner = seam.__wrapped__
         cell = next(c for c in seam.__closure__ if c.cell_contents is inner)
         if not hasattr(inner, "__wrapped__"):
-            monkeypatch.setattr(cell, "cell_contents", lambda self, cfg, *a, **k: seen.append(cfg))
+
+
+            def constructor(self, cfg, task, model, criterion):
+                self._criterion = criterion
+                seen.append(cfg)
+
+            monkeypatch.setattr(cell, "cell_contents", constructor)
             break
         seam = inner
     return seen
@@ -94,11 +101,16 @@ def test_fp16_on_cpu_is_refused(trainer_init):
     assert len(trainer_init) == 1
 
 
-def test_amp_on_cpu_is_named_and_off(trainer_init, caplog):
-    with caplog.at_level(logging.WARNING):
-        trainer.Trainer(on_cpu(amp=True), None, None, None)
-    assert trainer_init[0].common.amp is False
-    assert [r.getMessage() for r in caplog.records if "--amp" in r.getMessage()]
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_amp_on_cpu_is_autocast_to_bfloat16(trainer_init, caplog, monkeypatch, is_fast):
+    monkeypatch.setattr(cpu_precision, "has_fast_bf16", lambda: is_fast)
+    layer = torch.nn.Linear(3, 2)
+    with caplog.at_level(logging.INFO):
+        trainer.Trainer(on_cpu(amp=True), None, None, layer)
+    assert trainer_init[0].common.amp is False  # fairseq's own form is CUDA's
+    assert layer(torch.ones(1, 3)).dtype == torch.bfloat16 and layer.weight.dtype == torch.float32
+    said = [r.getMessage() for r in caplog.records if "--amp" in r.getMessage()]
+    assert len(said) == (1 if is_fast else 2) and ("no fast bfloat16" in said[-1]) is not is_fast
 
 
 def test_one_of_several_launched_processes_does_not_train_alone(trainer_init, monkeypatch):
