@@ -57,9 +57,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     get_connection(options.connection)  # refuses an unknown one
     if options.layers not in task.depths:
         parser.error(f"--layers {options.layers}: {task.name} has the depths {', '.join(task.depths)}")
-    for name in ("gpus", "nodes"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            parser.error(f"--{name} {getattr(options, name)}: must be at least 1")
+    for name, least in (("gpus", 1), ("nodes", 1), ("seed", 0), ("stop_after", 0)):
+        if (value := getattr(options, name)) is not None and value < least:
+            parser.error(f"--{name.replace('_', '-')} {value}: must be at least {least}")
     options.data = str(task.binarised(options.data or f"data/{task.name}"))
     name = f"{options.connection}-{options.layers}-{options.recipe}-{options.seed}"
     options.output = Path(options.output or f"runs/paper/{task.name}/{name}")

@@ -276,6 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for run in options.run:
         if not (run / FAILED).exists() and not any(run.glob("checkpoints/*.pt")):
             raise UserError(f"--run {run}: no checkpoints there; train first (scripts/train_{options.task}.sh)")
+        if (trained := recorded(run, TRAINING).get("task", options.task)) != options.task:
+            raise UserError(f"--run {run} was trained on {trained}: use scripts/evaluate_{trained}.sh")
     rows = [evaluate(options, run) for run in options.run]
     print(table(options.paper_task, options.tests, rows))
     trained = [run for run, made in zip(options.run, rows, strict=True) if not made["failure"]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from end_to_end import environment, make_data
+from end_to_end import make_data, weights
 
 from b2t_fairseq import cli
 from b2t_fairseq.corpora import dtmf, english_german
@@ -33,13 +33,9 @@ NARROW = {
         *("--adaptive-input-cutoff=20,50", "--adaptive-softmax-cutoff=20,50"),
     ],
 }
+UTTERANCES = dict(zip(ARCHIVES, (20, 16, 12, 7, 6, 5, 9), strict=True))
 SENTENCES = {"train": 150, "valid": 12, "test": 17}
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def children_use_one_thread(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
 
 
 def ours(*arguments: Any, status: int = 0) -> None:
@@ -51,9 +47,10 @@ def prepare(task: str, given: Path, data: Path, *further: Any) -> None:
     ours("prepare", task.replace("_", "-"), *what, *further)
 
 
-def train(task: str, connection: str, data: Path, run: Path) -> None:
-    what = ["--connection", connection, "--layers", TASKS[task].depths[0], "--gpus", 1, "--precision", "fp32"]
-    further = [*NARROW[task], "--cpu", "--max-epoch=2", "--update-freq=1", "--num-workers=0"]
+def train(task: str, connection: str, data: Path, run: Path, *further: str, gpus: int = 1) -> None:
+    what = ["--connection", connection, "--layers", TASKS[task].depths[0], "--gpus", gpus, "--precision", "fp32"]
+    further = further or ("--max-epoch=2", "--update-freq=1", "--num-workers=0")
+    further = [*NARROW[task], "--cpu", *further]
     ours("paper-train", task, "--data", data, "--output", run, *what, "--stop-after", 0, "--", *further)
 
 
@@ -81,10 +78,31 @@ def check_row(made: dict[str, Any], task: str, tests: int) -> None:
         assert all(isinstance(score["score"], float) and score["counts"] for score in found.values())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sentences() -> dict[str, list[str]]:
     pairs = english_german.generate(SENTENCES, seed=4)
     return {split: [english for english, _ in found] for split, found in pairs.items()}
+
+
+@pytest.fixture(scope="module")
+def wikitext(sentences, tmp_path_factory) -> tuple[Path, Path]:
+    """The files of WikiText-103, and what is prepared from them."""
+    folder = tmp_path_factory.mktemp("language modelling")
+    given, data = folder / "my files", folder / "wiki text"
+    given.mkdir()
+    for split, lines in sentences.items():
+        text = " \n = A title = \n \n" + "".join(f" {line} <unk> @-@ x \n" for line in lines)
+        (given / f"wiki.{split}.tokens").write_text(text, encoding="utf-8")
+    prepare("wikitext103", given, data)
+    return given, data
+
+
+@pytest.fixture(scope="module")
+def librispeech(tmp_path_factory) -> Path:
+    """The folder of LibriSpeech's unpacked splits."""
+    given = tmp_path_factory.mktemp("speech") / "my files"
+    dtmf.generate(given / "LibriSpeech", UTTERANCES, seed=1)
+    return given
 
 
 def test_translation_from_a_prepared_folder_to_a_compared_row(tmp_path, capsys):
@@ -134,13 +152,8 @@ def test_headlines_from_files_to_rouge(sentences, tmp_path):
     assert "--beam 4 --lenpen 1.0" in made["evaluated_by"]["test"]
 
 
-def test_language_modelling_from_files_to_perplexity(sentences, tmp_path, capsys):
-    given, data, run = tmp_path / "my files", tmp_path / "wiki text", tmp_path / "a run"
-    given.mkdir()
-    for split, lines in sentences.items():
-        text = " \n = A title = \n \n" + "".join(f" {line} <unk> @-@ x \n" for line in lines)
-        (given / f"wiki.{split}.tokens").write_text(text, encoding="utf-8")
-    prepare("wikitext103", given, data)
+def test_language_modelling_from_files_to_perplexity(wikitext, tmp_path, capsys):
+    (given, data), run = wikitext, tmp_path / "a run"
     train("wikitext103", "b2t", data, run)
     evaluate("wikitext103", data, run, status=2)
     last = capsys.readouterr().err.splitlines()[-1]
@@ -155,15 +168,45 @@ def test_language_modelling_from_files_to_perplexity(sentences, tmp_path, capsys
     assert re.search(r"^\| a run \| \d+\.\d\d \| \d+\.\d\d \|$", (run / "row.md").read_text(), flags=re.MULTILINE)
 
 
-def test_speech_from_audio_to_four_error_rates(tmp_path):
-    given, data, run = tmp_path / "my files", tmp_path / "libri speech", tmp_path / "a run"
-    sizes = dict(zip(ARCHIVES, (20, 16, 12, 7, 6, 5, 9), strict=True))
-    dtmf.generate(given / "LibriSpeech", sizes, seed=1)
-    prepare("librispeech", given, data, "--vocab-size", 40)
+def test_speech_from_audio_to_four_error_rates(librispeech, tmp_path):
+    data, run = tmp_path / "libri speech", tmp_path / "a run"
+    prepare("librispeech", librispeech, data, "--vocab-size", 40)
     train("librispeech", "b2t", data, run)
     made = evaluate("librispeech", data, run, "--", "--max-len-b=12")
     check_row(made, "librispeech", tests=4)
     assert {test: found["WER"]["counts"]["utterances"] for test, found in made["scores"].items()} == {
-        test: sizes[test] for test in ("dev-clean", "dev-other", "test-clean", "test-other")
+        test: UTTERANCES[test] for test in ("dev-clean", "dev-other", "test-clean", "test-other")
     }
     assert "| run | dev-clean | dev-other | test-clean | test-other |" in (run / "row.md").read_text()
+
+
+@pytest.mark.parametrize("task", ["wikitext103", "librispeech"])
+def test_two_processes_learn_what_one_does(task, request, tmp_path):
+    """The same effective batch, 1 x 4 and 2 x 2, also by the other criteria, tasks and ways of adding up gradients.
+
+    Without dropout and SpecAugment: these are drawn by each process. (Translation: test_paper_training.py.)
+    """
+    further = ["--max-update=6", "--num-workers=1", "--required-batch-size-multiple=1", "--warmup-updates=4"]
+    further += [f"--{kind}dropout=0" for kind in ("", "attention-", "activation-")]
+    if task == "wikitext103":
+        data = request.getfixturevalue("wikitext")[1]
+        further += ["--adaptive-softmax-dropout=0", "--max-tokens=64"]
+    else:
+        data = tmp_path / "without SpecAugment"
+        given = request.getfixturevalue("librispeech")
+        prepare(task, given, data, "--vocab-size", 40, "--specaugment", "none")
+        further += ["--max-tokens=800"]
+    for gpus in (1, 2):
+        train(task, "b2t", data, tmp_path / str(gpus), *further, f"--update-freq={4 // gpus}", gpus=gpus)
+    one, two = (weights(tmp_path / str(gpus) / "checkpoints" / "checkpoint_last.pt") for gpus in (1, 2))
+    # fairseq saves buffers without content; a softmax does not see the keys' bias, whose gradient is rounding alone
+    learned = [name for name in one if not name.endswith(("_float_tensor", "k_proj.bias"))]
+    assert max(float((one[name] - two[name]).abs().max()) for name in learned) < 1e-4
+    losses = [valid_losses(tmp_path / str(gpus) / "train.log") for gpus in (1, 2)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4) and losses[0]
+    assert "training on 2 devices" in (tmp_path / "2" / "train.log").read_text(encoding="utf-8")
+
+
+def valid_losses(log: Path) -> list[float]:
+    """Of each validation set, after the last update."""
+    return [float(loss) for loss in re.findall(r'"(?:valid|dev-\w+)_loss": "([\d.]+)"', log.read_text("utf-8"))]

@@ -120,6 +120,15 @@ def test_runs_whose_folders_have_one_name_stay_apart():
     assert [paper_evaluate.name_of(options, run) for run in options.run] == ["one/b2t", "other/b2t", "pre"]
 
 
+def test_a_run_of_another_corpus_is_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint1.pt").touch()
+    (tmp_path / TRAINING).write_text('{"task": "gigaword"}')
+    (tmp_path / "dict.txt").write_text("a 1\n")
+    with pytest.raises(UserError, match="was trained on gigaword: use scripts/evaluate_gigaword.sh"):
+        paper_evaluate.main(["wikitext103", "--run", str(tmp_path), "--data", str(tmp_path)])
+
+
 def test_a_folder_with_another_training_is_refused(tmp_path):
     facts = {"task": "wmt_ende", "connection": "b2t", "layers": "6-6", "recipe": "paper", "seed": 1, "gpus": 8}
     refuse_another(tmp_path, facts)

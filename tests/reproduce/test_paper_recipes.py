@@ -182,6 +182,8 @@ def test_machines_meet(capsys, monkeypatch):
         ([MT, "--layers", "7-7"], "--layers 7-7: wmt_ende has the depths 6-6"),
         ([MT, "--connection", "nosuch"], "nosuch"),
         ([MT, "--gpus", "0"], "--gpus 0: must be at least 1"),
+        ([MT, "--seed", "-1"], "--seed -1: must be at least 0"),
+        ([MT, "--stop-after", "-5"], "--stop-after -5: must be at least 0"),
         ([MT, "--gpus", "64"], "--gpus 64 -- --cpu|--gpus N -- --cpu"),
         ([MT, "--gpus", "2", "--dry-run", "--", "--update-freq", "x"], "--update-freq x"),
         (
