@@ -168,8 +168,9 @@ def averaged_facts(run: Path) -> dict[str, Any]:
 def row(options: argparse.Namespace, run: Path, scores: Scores | None, failure: str | None) -> dict[str, Any]:
     """A row of the paper's table: what was run and how it was evaluated, and its scores or why there are none."""
     task, trained = options.paper_task, recorded(run, TRAINING)
-    made = {"task": task.name, "run": name_of(options, run), "connection": None, "layers": None}
-    made |= {key: trained.get(key) for key in ("connection", "layers", "recipe", "seed", "tokens_per_update")}
+    made = {"task": task.name, "run": name_of(options, run)}
+    kept = ("connection", "layers", "recipe", "seed", "tokens_per_update", "wanted_tokens_per_update")
+    made |= {key: trained.get(key) for key in kept}
     made |= {"metrics": NAMES[task.name], "failure": failure, "signature": None, "checkpoint": None, "updates": None}
     made |= {"scores": {}, "mean": None, "evaluated_by": {}}
     if failure is not None:
