@@ -49,7 +49,9 @@ def _check(common) -> bool:
     common.amp = False  # fairseq's own form of it, with a gradient scaler, is CUDA's
     logger.info("--amp on the CPU: matrix products in bfloat16, parameters and optimizer in fp32")
     if not has_fast_bf16():
-        logger.warning("--amp: this processor has no fast bfloat16 (AVX512-BF16 or AMX); training in fp32 is faster here")
+        logger.warning(
+            "--amp: this processor has no fast bfloat16 (AVX512-BF16 or AMX); training in fp32 is faster here"
+        )
     return True
 
 

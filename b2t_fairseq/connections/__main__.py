@@ -47,7 +47,7 @@ class Operations(TorchDispatchMode):
         self.counts = Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kind = {"native_layer_norm": "norms", "add": "sums", "mul": "sums", "div": "sums"}
+        kind = {"native_layer_norm": "norms", "add": "sums", "add_": "sums", "mul": "sums", "div": "sums"}
         self.counts[kind.get(function.overloadpacket.__name__)] += 1
         return function(*args, **(kwargs or {}))
 

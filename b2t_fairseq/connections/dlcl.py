@@ -41,8 +41,10 @@ class LearnedCombination(Connection):
     def combine(self, history: tuple[Tensor, ...]) -> Tensor:
         """sum_{k<=l} W[l,k] history[k], where l = len(history) - 1."""
         weights = self.weight[len(history) - 1, : len(history)].unbind()
-        first, *others = (w * h for w, h in zip(weights, history, strict=True))
-        return sum(others, first)
+        total = weights[0] * history[0]
+        for w, h in zip(weights[1:], history[1:], strict=True):
+            total += w * h  # in place; the history itself is never copied
+        return total
 
     def open(self, x):
         return HistoryStream(x, history=(x,))

@@ -2,12 +2,15 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .cache import DecodingCache
 from .dropout import Dropout
 from .masks import additive_mask
+
+LONGEST_PLAIN = 128  # keys; up to there plain products are faster on a CPU than torch's fused kernel, and need little
 
 
 class MultiheadAttention(nn.Module):
@@ -75,34 +78,34 @@ class MultiheadAttention(nn.Module):
             mask: (B or 1, 1, T or 1, S), added to the scores (`additive_mask`).
             causal: hide the future without a mask (T = S).
             cache: in incremental decoding, where T = 1: what earlier steps left. It has the masks then.
-            need_weights: also return the attention probabilities, by a slower path.
+            need_weights: also return the attention probabilities.
 
         Returns:
             (T, B, C) and, if asked for, (H, B, T, S).
         """
-        q = self.q_proj(query)
         if cache is None:
-            q = self.split_heads(q, "q")
+            q = self.split_heads(self.q_proj(query), "q")
             k, v = self.keys_and_values(query if memory is None else memory)
         elif memory is None:
-            q = self.split_heads(cache.grouped(q), "q")
-            new = (cache.grouped(projection(query)) for projection in (self.k_proj, self.v_proj))
-            k, v = cache.extend(self, *(self.split_heads(x, norm) for x, norm in zip(new, "kv", strict=True)))
+            qkv = F.linear(query, *cache.once(self, self.fused_projections)).chunk(3, -1)
+            q, *new = (self.split_heads(cache.grouped(x), norm) for x, norm in zip(qkv, "qkv", strict=True))
+            k, v = cache.extend(self, *new)
             mask = cache.mask
         else:
-            q = self.split_heads(cache.grouped(q), "q")
+            q = self.split_heads(cache.grouped(self.q_proj(query)), "q")
             k, v = cache.source(self, lambda: self.keys_and_values(memory))
             mask = cache.memory_mask
         mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
-        if need_weights:
-            x, weights = self.attend_with_weights(q, k, v, mask, causal)
+        is_short = cache is None and q.device.type == "cpu" and k.size(2) <= LONGEST_PLAIN
+        if need_weights or is_short:
+            x, weights = self.attend_plainly(q, k, v, mask, causal)
         else:
             p = self.dropout_module.active_p
             x, weights = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal), None
-        if cache is not None:
-            x, weights = cache.ungrouped(x), None if weights is None else cache.ungrouped_weights(weights)
-        else:
+        if cache is None:
             x = x.permute(2, 0, 1, 3).reshape(query.shape)  # (B, H, T, d_head) -> (T, B, C)
+        else:
+            x, weights = cache.ungrouped(x), cache.ungrouped_weights(weights) if need_weights else None
         if "inner" in self.inner_norms:
             x = self.inner_layer_norm(x)
         return self.out_proj(x), weights
@@ -111,16 +114,21 @@ class MultiheadAttention(nn.Module):
         """(S, B, C_memory) -> twice (B, H, S, d_head)."""
         return self.split_heads(self.k_proj(source), "k"), self.split_heads(self.v_proj(source), "v")
 
-    def attend_with_weights(
+    def fused_projections(self) -> tuple[Tensor, Tensor]:
+        """Weight (3C, C) and bias of the queries', keys' and values' projections as one."""
+        projections = self.q_proj, self.k_proj, self.v_proj
+        return torch.cat([p.weight for p in projections]), torch.cat([p.bias for p in projections])
+
+    def attend_plainly(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
     ) -> tuple[Tensor, Tensor]:
-        """The slow path: the same attention, with the probabilities (H, B, T, S) at hand."""
+        """The same attention by products and softmax, with the probabilities (H, B, T, S) at hand."""
         scores = (q * self.head_width**-0.5) @ k.transpose(-2, -1)
         if causal:
             mask = additive_mask(None, q, causal_length=q.size(2))
         if mask is not None:
             scores = scores + mask
-        probabilities = scores.float().softmax(-1)
+        probabilities = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32))
         return self.dropout_module(probabilities.to(v.dtype)) @ v, probabilities.transpose(0, 1)
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:

@@ -11,6 +11,7 @@ the last ones move to the slots that become free.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ class DecodingCache:
         self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, length * beam)
         self.memory_mask: Tensor | None = None  # (S, 1, 1, T_source)
         self.written: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, capacity * beam, d_head)
+        self.made: dict[object, Any] = {}  # module -> what `once` has made for it
         self.sources: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, T_source, d_head)
 
     @property
@@ -110,6 +112,12 @@ class DecodingCache:
             active[:, :, end - self.beam : end] = new
             views.append(active[:, :, :end])
         return tuple(views)
+
+    def once(self, module: object, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made at the first step of a generation."""
+        if module not in self.made:
+            self.made[module] = make()
+        return self.made[module]
 
     def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Keys and values of the source (S, H, T_source, d_head), by slot; projected at the first step only."""

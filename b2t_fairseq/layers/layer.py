@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from fairseq import utils
 from torch import Tensor, nn
 
@@ -57,7 +58,8 @@ class TransformerLayer(nn.Module):
         self.need_attn = True  # fairseq's generator turns it off where alignments are not wanted
         self.dropout_module = Dropout(config.dropout, module_name=self.stock_class_name)
         self.activation_dropout_module = Dropout(config.activation_dropout, module_name=self.stock_class_name)
-        self.activation_fn = utils.get_activation_fn(config.activation)
+        # in place: nothing else needs what fc1 gives
+        self.activation_fn = torch.relu_ if config.activation == "relu" else utils.get_activation_fn(config.activation)
         self._norms = []
         for kind in config.kinds:
             inner = connection.inner_norms(number, kind)
