@@ -5,8 +5,10 @@
 is one. It builds its workload, prints its facts as a line of JSON, and then, for each line it reads, one measurement.
 """
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ def serve(spec: dict) -> None:
     os.dup2(2, 1)
     import torch
 
+    if sys.platform.startswith("linux"):  # a side must not outlive the benchmark, even one that is killed
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(spec["threads"])
     if spec["plugin"]:
         import b2t_fairseq  # noqa: F401

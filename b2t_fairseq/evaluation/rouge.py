@@ -73,8 +73,8 @@ def sentence_scores(
     wordless = [number for number, reference in enumerate(references, 1) if not tokenizer.tokenize(reference)]
     if wordless and not wordless_as_zero:
         raise UserError(
-            f"reference line {wordless[0]} ({references[wordless[0] - 1][:40]!r}) has no letter a-z and no digit, which "
-            "is all that ROUGE counts: remove the pair from the test set"
+            f"reference line {wordless[0]} ({references[wordless[0] - 1][:40]!r}) has no letter a-z and no digit, "
+            "which is all that ROUGE counts: remove the pair from the test set"
         )
     scorer = RougeScorer(list(METRICS.values()), tokenizer=tokenizer)
     pairs = zip(hypotheses, references, strict=True)

@@ -87,12 +87,12 @@ class MultiheadAttention(nn.Module):
             q = self.split_heads(self.q_proj(query), "q")
             k, v = self.keys_and_values(query if memory is None else memory)
         elif memory is None:
-            qkv = F.linear(query, *cache.once(self, self.fused_projections)).chunk(3, -1)
+            qkv = cache.linear(self.q_proj, self.k_proj, self.v_proj)(query).chunk(3, -1)
             q, *new = (self.split_heads(cache.grouped(x), norm) for x, norm in zip(qkv, "qkv", strict=True))
             k, v = cache.extend(self, *new)
             mask = cache.mask
         else:
-            q = self.split_heads(cache.grouped(self.q_proj(query)), "q")
+            q = self.split_heads(cache.grouped(cache.linear(self.q_proj)(query)), "q")
             k, v = cache.source(self, lambda: self.keys_and_values(memory))
             mask = cache.memory_mask
         mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
@@ -108,16 +108,12 @@ class MultiheadAttention(nn.Module):
             x, weights = cache.ungrouped(x), cache.ungrouped_weights(weights) if need_weights else None
         if "inner" in self.inner_norms:
             x = self.inner_layer_norm(x)
-        return self.out_proj(x), weights
+        project = self.out_proj if cache is None else cache.linear(self.out_proj)
+        return project(x), weights
 
     def keys_and_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """(S, B, C_memory) -> twice (B, H, S, d_head)."""
         return self.split_heads(self.k_proj(source), "k"), self.split_heads(self.v_proj(source), "v")
-
-    def fused_projections(self) -> tuple[Tensor, Tensor]:
-        """Weight (3C, C) and bias of the queries', keys' and values' projections as one."""
-        projections = self.q_proj, self.k_proj, self.v_proj
-        return torch.cat([p.weight for p in projections]), torch.cat([p.bias for p in projections])
 
     def attend_plainly(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool

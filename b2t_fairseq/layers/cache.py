@@ -11,14 +11,15 @@ the last ones move to the slots that become free.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .masks import additive_mask, as_scores
+from .packed import IS_AVAILABLE, PackedLinear, PlainLinear
 
 FIRST_CAPACITY = 32  # positions; doubled when they are full
+FEWEST_ROWS = 32  # with fewer, packing weights takes longer than it saves
 WIDEST_BEAM = 16  # with more hypotheses the hidden keys cost more than copying: each row is its own sentence then
 
 
@@ -43,7 +44,7 @@ class DecodingCache:
         self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, length * beam)
         self.memory_mask: Tensor | None = None  # (S, 1, 1, T_source)
         self.written: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, capacity * beam, d_head)
-        self.made: dict[object, Any] = {}  # module -> what `once` has made for it
+        self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
         self.sources: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, T_source, d_head)
 
     @property
@@ -113,11 +114,13 @@ class DecodingCache:
             views.append(active[:, :, :end])
         return tuple(views)
 
-    def once(self, module: object, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made at the first step of a generation."""
-        if module not in self.made:
-            self.made[module] = make()
-        return self.made[module]
+    def linear(self, *modules: nn.Linear) -> Callable[[Tensor], Tensor]:
+        """The product with the modules' weights, one below the other; prepared at the first step of a generation."""
+        if modules not in self.linears:
+            weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
+            pays = IS_AVAILABLE and self.rows >= FEWEST_ROWS and weight.device.type == "cpu"
+            self.linears[modules] = PackedLinear(weight, bias, self.rows) if pays else PlainLinear(weight, bias)
+        return self.linears[modules]
 
     def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Keys and values of the source (S, H, T_source, d_head), by slot; projected at the first step only."""

@@ -97,7 +97,7 @@ class TransformerLayer(nn.Module):
         branches = {
             SELF_ATTENTION: lambda x: self.self_attention(x, context),
             CROSS_ATTENTION: lambda x: self.cross_attention(x, context, weights_to),
-            FEED_FORWARD: self.feed_forward,
+            FEED_FORWARD: lambda x: self.feed_forward(x, context),
         }
         stream = connection.enter_layer(stream, self.number)
         for j, kind in enumerate(self.config.kinds):
@@ -120,11 +120,12 @@ class TransformerLayer(nn.Module):
             weights_to.append(weights)
         return x
 
-    def feed_forward(self, x: Tensor) -> Tensor:
-        x = self.activation_dropout_module(self.activation_fn(self.fc1(x)))
+    def feed_forward(self, x: Tensor, context: Context) -> Tensor:
+        first, second = (m if context.cache is None else context.cache.linear(m) for m in (self.fc1, self.fc2))
+        x = self.activation_dropout_module(self.activation_fn(first(x)))
         if self.ffn_layernorm is not None:
             x = self.ffn_layernorm(x)
-        return self.fc2(x)
+        return second(x)
 
     def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
         """Called by fairseq's generator: attention weights are computed only where alignments are wanted."""

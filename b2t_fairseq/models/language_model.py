@@ -22,6 +22,7 @@ from ..init import INITIALISATIONS, Stacks
 from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder
 from .options import Plan, stack_config, write
+from .precision import BFloat16Inference
 
 DEPTHS = (6, 16)
 CUTOFFS = "20000,60000"
@@ -69,7 +70,7 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
 
 
 @register_model("transformer_lm_b2t", dataclass=B2TLanguageModelConfig)
-class B2TLanguageModel(TransformerLanguageModel):
+class B2TLanguageModel(BFloat16Inference, TransformerLanguageModel):
     """A Transformer language model with a connection of your choice."""
 
     @classmethod

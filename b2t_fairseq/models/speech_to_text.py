@@ -24,6 +24,7 @@ from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder
 from .encoder_out import LazyReordering
 from .options import Plan, add_connection_args, stack_config, write
+from .precision import BFloat16Inference
 
 DEPTHS = ((6, 6), (12, 6))
 SIZES = {
@@ -46,7 +47,8 @@ class SpeechEncoder(LazyReordering, s2t_transformer.S2TTransformerEncoder):
 
     def _forward(self, src_tokens, src_lengths, return_all_hiddens: bool = False):
         """Encode filter banks (B, frames, features), padded on the right; called by the base class's `forward`."""
-        x, lengths = self.subsample(src_tokens, src_lengths)  # (T, B, C)
+        kind = next(self.subsample.parameters()).dtype  # features are fp32 whatever the model is
+        x, lengths = self.subsample(src_tokens.to(kind), src_lengths)  # (T, B, C)
         padding = lengths_to_padding_mask(lengths)
         padding = padding if bool(padding.any()) else None
         positions = self.embed_positions(lengths_to_padding_mask(lengths)).transpose(0, 1)
@@ -74,7 +76,7 @@ class SpeechDecoder(B2TTransformerDecoder):
 
 
 @register_model("s2t_transformer_b2t")
-class B2TSpeechToTextModel(s2t_transformer.S2TTransformerModel):
+class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerModel):
     """fairseq's S2T Transformer with a connection of your choice, in encoder and decoder alike."""
 
     @classmethod

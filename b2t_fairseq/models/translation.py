@@ -16,6 +16,7 @@ from ..layers import Stack
 from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder, B2TTransformerEncoder
 from .options import Plan, add_connection_args, stack_config, write
+from .precision import BFloat16Inference
 
 DEPTHS = ((6, 6), (12, 12), (18, 18), (36, 36), (50, 50), (60, 12), (100, 100))
 SIZES = {
@@ -25,7 +26,7 @@ SIZES = {
 
 
 @register_model("transformer_b2t")
-class B2TTransformerModel(TransformerModel):
+class B2TTransformerModel(BFloat16Inference, TransformerModel):
     """fairseq's Transformer with a connection of your choice."""
 
     @classmethod

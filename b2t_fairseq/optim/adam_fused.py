@@ -16,6 +16,7 @@ from fairseq import utils
 from fairseq.optim import FairseqOptimizer, register_optimizer
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 from ..errors import UserError
 
@@ -70,9 +71,7 @@ class FusedAdam(torch.optim.Optimizer):
             steps = [torch.tensor(step - 1.0) for _ in members]
             decay = group["weight_decay"]
             options = {"beta1": beta1, "beta2": beta2, "lr": group["lr"], "weight_decay": decay, "eps": eps}
-            torch.optim.adamw.adamw(
-                members, gradients, first, second, [], steps, foreach=True, amsgrad=False, maximize=False, **options
-            )
+            adamw(members, gradients, first, second, [], steps, foreach=True, amsgrad=False, maximize=False, **options)
             return
         inverse = torch.as_tensor(1 / factor, dtype=torch.float32, device=device)
         steps = [torch.full((), float(step), device=device)] * len(members)

@@ -83,7 +83,6 @@ def trainer_init(monkeypatch):
         cell = next(c for c in seam.__closure__ if c.cell_contents is inner)
         if not hasattr(inner, "__wrapped__"):
 
-
             def constructor(self, cfg, task, model, criterion):
                 self._criterion = criterion
                 seen.append(cfg)

@@ -15,6 +15,7 @@ from builders import (
 )
 from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
+from omegaconf import OmegaConf
 
 from b2t_fairseq.layers.cache import DecodingCache
 from b2t_fairseq.models.encoder_out import ReorderedEncoderOut
@@ -254,3 +255,28 @@ def test_the_reordered_encoder_output_is_a_mapping_with_what_stock_gives():
         assert (mine[name][0].float() - theirs[name][0].float()).abs().max() <= 1e-5, name
     again = ours.encoder.reorder_encoder_out(mine, torch.tensor([2, 0]))
     assert torch.equal(again["encoder_out"][0], mine["encoder_out"][0][:, [2, 0]])
+
+
+@pytest.mark.parametrize("build_model", [build_connection, build_language_model, build_speech], ids=["mt", "lm", "asr"])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_bf16_is_for_commands(build_model, bf16):
+    """In a checkpoint's own configuration `bf16` says how it was trained, which changes nothing later."""
+    for path in ("checkpoint.pt", None):
+        model = build_model("b2t") if build_model is build_connection else build_model()
+        model.prepare_for_inference_(
+            OmegaConf.create({"common": {"bf16": bf16}, "common_eval": {"path": path}, "generation": {}})
+        )
+        is_bf16 = {p.dtype for p in model.parameters()} == {torch.bfloat16}
+        assert is_bf16 == (bf16 and path is not None)
+
+
+def test_bf16_hypotheses_are_nearly_those_of_fp32():
+    model = lively(randomise(build_speech("s2t_transformer_b2t_6_6", share_decoder_input_output_embed=False)))
+    features, lengths = speech()
+    sample = {"net_input": {"src_tokens": features, "src_lengths": lengths}}
+    exact = hypotheses([model], sample, beam=4)
+    rounded = hypotheses([model.to(torch.bfloat16)], sample, beam=4)
+    differences = [abs(a[0][1] - b[0][1]) for a, b in zip(exact, rounded, strict=True)]
+    assert (
+        sum(d < 0.05 for d in differences) >= 4 and max(differences) < 0.5
+    )  # in one sentence the beam took another way
