@@ -1,6 +1,8 @@
 """The stack: owns the layers and the connection, opens the stream, loops over the layers, closes it."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +25,27 @@ class Stack(nn.Module):
         connection: how the sub-layers are joined.
         layerdrop: probability of skipping a layer in training (LayerDrop, Fan et al. 2020).
         checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
+        compile_layers: train with torch.compile's form of the layer.
 
     Raises:
         UserError: LayerDrop, and a connection that it would break.
     """
 
     def __init__(
-        self, config: StackConfig, connection: nn.Module, layerdrop: float = 0.0, checkpoint_activations: bool = False
+        self,
+        config: StackConfig,
+        connection: nn.Module,
+        layerdrop: float = 0.0,
+        checkpoint_activations: bool = False,
+        compile_layers: bool = False,
     ):
         super().__init__()
         if layerdrop > 0 and connection.needs_all_layers:
             option = f"--{config.side}-layerdrop {layerdrop}"
             raise UserError(f"{option}: connection '{connection.name}' needs every layer: use 0, or another connection")
         self.config = config
-        self.layerdrop, self.checkpoint_activations = layerdrop, checkpoint_activations
+        self.layerdrop, self.compile_layers = layerdrop, compile_layers
+        self.checkpoint_activations = checkpoint_activations
         for i in range(config.depth):
             self.add_module(str(i), TransformerLayer(config, connection, number=i + 1))
         self.connection = connection
@@ -75,13 +84,14 @@ class Stack(nn.Module):
         """
         stream = self.connection.open(x)
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
+        run = compiled() if self.compile_layers and self.training else run_layer
         for i, layer in self.kept_layers():
             sink = weights_to if i == weights_from else None
             if recompute:
                 # the non-reentrant form: it alone carries gradients through tuples and module attributes
-                stream = checkpoint(layer, stream, self.connection, context, sink, use_reentrant=False)
+                stream = checkpoint(run, layer, stream, self.connection, context, sink, use_reentrant=False)
             else:
-                stream = layer(stream, self.connection, context, sink)
+                stream = run(layer, stream, self.connection, context, sink)
             if hidden is not None:
                 hidden.append(self.connection.output(stream))
         return self.connection.close(stream, final_norm)
@@ -95,3 +105,16 @@ class Stack(nn.Module):
     def extra_repr(self) -> str:
         kept = f"layerdrop={self.layerdrop}, checkpoint_activations={self.checkpoint_activations}"
         return f"connection={self.connection.name}, init={self.init_name}, layers={len(self)}, {kept}"
+
+
+def run_layer(layer: TransformerLayer, *arguments: Any) -> Any:
+    """What torch.compile compiles: one function for all layers of a kind, the layer being its argument."""
+    return layer(*arguments)
+
+
+@functools.cache
+def compiled() -> Callable[..., Any]:
+    """`run_layer` compiled for batches of any shape; the layer's number does not make it another function."""
+    if hasattr(torch._dynamo.config, "allow_unspec_int_on_nn_module"):  # torch >= 2.6
+        torch._dynamo.config.allow_unspec_int_on_nn_module = True
+    return torch.compile(run_layer, dynamic=True)

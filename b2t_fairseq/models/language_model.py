@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..init import INITIALISATIONS, Stacks
 from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder
-from .options import Plan, stack_config, write
+from .options import COMPILE_HELP, Plan, stack_config, write
 from .precision import BFloat16Inference
 
 DEPTHS = (6, 16)
@@ -66,6 +66,7 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
         default="",
         metadata={"help": "a module of yours that registers connections: name or path of its .py file"},
     )
+    compile_layers: bool = field(default=False, metadata={"help": COMPILE_HELP})
     connection_signature: str = field(default="", metadata={"help": "written by the model; leave it empty"})
 
 

@@ -27,6 +27,9 @@ def one_of(choices) -> Any:
     return check
 
 
+COMPILE_HELP = "train with layers compiled by torch.compile; for GPUs: on a CPU it is slower"
+
+
 def add_connection_args(parser: ArgumentParser) -> None:
     """`--connection*`; without argparse defaults, which would hide the architecture's."""
     parser.add_argument(
@@ -46,6 +49,7 @@ def add_connection_args(parser: ArgumentParser) -> None:
         metavar="NAME=VALUE,...",
         help="options of the connection itself, such as final_norm=true",
     )
+    parser.add_argument("--compile-layers", action="store_true", help=COMPILE_HELP)
     parser.add_argument(
         "--connection-module",
         metavar="NAME_OR_PATH",
@@ -60,6 +64,7 @@ class Plan(NamedTuple):
     options: Mapping[str, Any]
     init: str
     module: str | None = None
+    compile_layers: bool = False
 
     @classmethod
     def from_args(cls, args: Any) -> "Plan":
@@ -74,10 +79,11 @@ class Plan(NamedTuple):
         connection = get_connection(getattr(args, "connection", None) or "b2t")
         options = parse_options(connection, getattr(args, "connection_options", None))
         init = resolve(getattr(args, "connection_init", None), connection.default_init)
-        return cls(connection, options, init, module)
+        return cls(connection, options, init, module, bool(getattr(args, "compile_layers", False)))
 
     def build_stack(self, config: StackConfig, layerdrop: float = 0.0, checkpoint_activations: bool = False) -> Stack:
-        return Stack(config, self.connection(config, **self.options), layerdrop, checkpoint_activations)
+        connection = self.connection(config, **self.options)
+        return Stack(config, connection, layerdrop, checkpoint_activations, self.compile_layers)
 
     def signature(self, layers: str, without_final_norm: bool = False) -> str:
         """Signature of a model with these depths, e.g. "18-18"."""
