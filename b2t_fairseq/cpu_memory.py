@@ -24,4 +24,5 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
     if mallopt is None:
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST // 2) and mallopt(M_TRIM_THRESHOLD, LARGEST))
+    # older glibc refuses more than 32 MB
+    return bool(mallopt(M_TRIM_THRESHOLD, LARGEST) and any(mallopt(M_MMAP_THRESHOLD, n) for n in (LARGEST // 2, 2**25)))
