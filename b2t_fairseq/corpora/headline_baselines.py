@@ -26,7 +26,7 @@ def best_constant(train: Pairs, valid: Pairs) -> str:
         return sum(2 * len(words & other) / (len(words) + len(other)) for other in sets)
 
     finalists = sorted(promising, key=lambda text: (-overlap(text), text))[:FINALISTS]
-    return max(finalists, key=lambda text: sentence_scores([text] * len(references), references).mean())
+    return max(finalists, key=lambda text: sentence_scores([text] * len(references), references)[0].mean())
 
 
 def first_words(text: str, number: int = 12) -> str:

@@ -63,7 +63,7 @@ def corpus_rouge(
 
 
 def sentence_scores(
-    hypotheses: Sequence[str], references: Sequence[str], wordless_as_zero: bool
+    hypotheses: Sequence[str], references: Sequence[str], wordless_as_zero: bool = False
 ) -> tuple[numpy.ndarray, int]:
     """F1 in percent, a row for each headline, a column for each of `METRICS`; how many references have no word."""
     from rouge_score.rouge_scorer import RougeScorer
