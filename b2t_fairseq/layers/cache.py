@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from .masks import additive_mask, as_scores
-from .packed import IS_AVAILABLE, PackedLinear, PlainLinear
+from .packed import prepared
 
 FIRST_CAPACITY = 32  # positions; doubled when they are full
-FEWEST_ROWS = 32  # with fewer, packing weights takes longer than it saves
 WIDEST_BEAM = 16  # with more hypotheses the hidden keys cost more than copying: each row is its own sentence then
 
 
@@ -117,9 +116,7 @@ class DecodingCache:
     def linear(self, *modules: nn.Linear) -> Callable[[Tensor], Tensor]:
         """The product with the modules' weights, one below the other; prepared at the first step of a generation."""
         if modules not in self.linears:
-            weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
-            pays = IS_AVAILABLE and self.rows >= FEWEST_ROWS and weight.device.type == "cpu"
-            self.linears[modules] = PackedLinear(weight, bias, self.rows) if pays else PlainLinear(weight, bias)
+            self.linears[modules] = prepared(modules, self.rows)
         return self.linears[modules]
 
     def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -160,7 +157,7 @@ class DecodingCache:
         slots = sentences if self.slots is None else self.slots[sentences]
         count = len(sentences)
         if len(torch.unique(sentences)) == count:  # none is repeated: only those beyond the new end have to move
-            is_taken = torch.zeros(max(self.sentences, count), dtype=torch.bool, device=slots.device)
+            is_taken = torch.zeros(self.sentences, dtype=torch.bool, device=slots.device)
             is_taken[slots] = True
             free, moving = (~is_taken[:count]).nonzero().flatten(), (slots >= count).nonzero().flatten()
             self.for_each_buffer(lambda x: x.index_copy_(0, free, x.index_select(0, slots[moving])))

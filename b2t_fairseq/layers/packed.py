@@ -1,14 +1,20 @@
 """Linear layers whose weights are rearranged once for many products, as decoding needs them on a CPU."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+FEWEST_ROWS = 32  # with fewer, packing weights takes longer than it saves
 
 _OPERATIONS = torch.ops.mkldnn
 IS_AVAILABLE = (
     torch.backends.mkldnn.is_available()
     and hasattr(_OPERATIONS, "_reorder_linear_weight")
     and hasattr(_OPERATIONS, "_linear_pointwise")
+    and hasattr(_OPERATIONS, "_is_mkldnn_bf16_supported")
 )
 
 
@@ -29,11 +35,21 @@ class PackedLinear:
         return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-class PlainLinear:
-    """The same for any device: F.linear."""
+def can_pack(weight: Tensor) -> bool:
+    """Whether oneDNN has this product: on a CPU in float32, and in bfloat16 where the processor knows it."""
+    if not IS_AVAILABLE or weight.device.type != "cpu":
+        return False
+    is_bf16 = weight.dtype == torch.bfloat16
+    return weight.dtype == torch.float32 or (is_bf16 and _OPERATIONS._is_mkldnn_bf16_supported())
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
-        self.weight, self.bias = weight, bias
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+def prepared(modules: Sequence[nn.Linear], rows: int) -> Callable[[Tensor], Tensor]:
+    """The product with the modules' weights, one below the other, for many products of about `rows` rows.
+
+    A single module that packing does not help is returned as it is: nothing is copied.
+    """
+    pays = rows >= FEWEST_ROWS and can_pack(modules[0].weight)
+    if len(modules) == 1 and not pays:
+        return modules[0]
+    weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
+    return PackedLinear(weight, bias, rows) if pays else partial(F.linear, weight=weight, bias=bias)

@@ -178,10 +178,12 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         """One step of incremental decoding: x is (1, R, C)."""
         cache = incremental_state.get(CACHE)
         if cache is None:
-            rows, memory, memory_padding = x.size(1), None, None
-            beam = self.beam if rows % self.beam == 0 and self.beam <= WIDEST_BEAM else 1
+            rows = x.size(1)
             if encoder_out is not None and encoder_out["encoder_out"]:
                 memory, memory_padding, beam = shared_memory(encoder_out)
+            else:
+                beam = self.beam if rows % self.beam == 0 and self.beam <= WIDEST_BEAM else 1
+                memory = memory_padding = None
             cache = incremental_state[CACHE] = DecodingCache(rows, beam, memory, memory_padding)
         cache.begin_step(x, padding)
         return Context(memory=cache.memory, cache=cache)
@@ -190,10 +192,6 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         """Follow the beam: row i becomes what row new_order[i] was."""
         if CACHE in incremental_state:
             incremental_state[CACHE].reorder(new_order)
-
-    def reorder_incremental_state(self, incremental_state: dict, new_order: Tensor) -> None:
-        """The same, by fairseq's older name."""
-        self.reorder_incremental_state_scripting(incremental_state, new_order)
 
     def extract_features(
         self,

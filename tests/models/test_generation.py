@@ -18,6 +18,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from b2t_fairseq.layers.cache import DecodingCache
+from b2t_fairseq.layers.packed import FEWEST_ROWS, IS_AVAILABLE
 from b2t_fairseq.models.encoder_out import ReorderedEncoderOut
 
 WORDS = dictionary()
@@ -278,3 +279,20 @@ def test_bf16_hypotheses_are_nearly_those_of_fp32():
     rounded = hypotheses([model.to(torch.bfloat16)], sample, beam=4)
     differences = [abs(a[0][1] - b[0][1]) for a, b in zip(exact, rounded, strict=True)]
     assert sum(d < 0.05 for d in differences) >= 4 and max(differences) < 1  # in one sentence the beam took another way
+
+
+@pytest.mark.parametrize("rows", [4, 64])
+def test_decoding_copies_weights_only_where_it_pays(rows):
+    """A single sentence reads the layers' own weights; packing them would cost more than its whole decoding saves."""
+    _, ours = pair()
+    layer = ours.decoder.layers[0]
+    double = torch.nn.Linear(4, 4, dtype=torch.float64)
+    assert DecodingCache(rows).linear(double) is double  # oneDNN has none
+    linear = DecodingCache(rows).linear(layer.fc1)
+    assert (linear is layer.fc1) == (rows < FEWEST_ROWS or not IS_AVAILABLE)
+    x = torch.randn(1, rows, 32)
+    with torch.no_grad():
+        assert (linear(x) - layer.fc1(x)).abs().max() <= 1e-5
+        projections = (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj)
+        fused, expected = DecodingCache(rows).linear(*projections)(x), torch.cat([p(x) for p in projections], -1)
+        assert (fused - expected).abs().max() <= 1e-5
