@@ -5,10 +5,8 @@
 is one. It builds its workload, prints its facts as a line of JSON, and then, for each line it reads, one measurement.
 """
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,15 @@ class Process:
     """A running side, from its start to `close`."""
 
     def __init__(self, side: Side, conditions: Conditions):
+        # here and not above: the stock side imports this file, and must not import the plugin
+        from b2t_fairseq.corpora.acquire.parts import end_with_parent
+
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "OMP_NUM_THREADS": str(conditions.threads), "PYTHONPATH": path}
         command = [sys.executable, "-m", "benchmarks.sides", json.dumps({**asdict(side), **asdict(conditions)})]
         self.side, self.log = side, tempfile.TemporaryFile("w+", dir=conditions.folder)  # noqa: SIM115 closed in close()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
+        pipes["preexec_fn"] = end_with_parent  # even when the benchmark is killed
         # a session of its own: Ctrl-C is for the parent, which closes the sides in order
         self.process = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
         try:
@@ -131,8 +132,6 @@ def serve(spec: dict) -> None:
     os.dup2(2, 1)
     import torch
 
-    if sys.platform.startswith("linux"):  # a side must not outlive the benchmark, even one that is killed
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(spec["threads"])
     if spec["plugin"]:
         import b2t_fairseq  # noqa: F401

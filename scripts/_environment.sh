@@ -2,7 +2,10 @@
 #
 #   b2t_environment EXTRA      EXTRA: "" or "test" (adds pytest and ruff)
 #
-# read from the caller: PYTHON (base Python, may be empty), TORCH (cpu, cuda or empty), DRY_RUN (true or false)
+#   own_options ARGUMENTS      sets PYTHON, TORCH and DRY_RUN from --python, --torch and --dry-run, prints usage for --help,
+#                              and leaves all other arguments in the array PASSED; what follows -- is never its own
+#
+# read by b2t_environment: PYTHON (base Python, may be empty), TORCH (cpu, cuda or empty), DRY_RUN (true or false)
 
 TORCH_VERSION=2.13.0
 VE_FAIRSEQ=ve-fairseq==0.12.3
@@ -13,6 +16,33 @@ say() { printf '%s\n' "$*" >&2; }
 fail() {
   say "error: $*"
   exit 2
+}
+
+own_options() {
+  PYTHON="" TORCH="" DRY_RUN=false PASSED=()
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --)
+        PASSED+=("$@")
+        break
+        ;;
+      --dry-run) DRY_RUN=true ;;
+      --python | --torch)
+        [ -n "${2:-}" ] || fail "$1 needs a value; --help lists the options"
+        case "$1" in --python) PYTHON=$2 ;; *) TORCH=$2 ;; esac
+        shift
+        ;;
+      --python=*) PYTHON=${1#*=} ;;
+      --torch=*) TORCH=${1#*=} ;;
+      *) PASSED+=("$1") ;;
+    esac
+    shift
+  done
+  case "$TORCH" in "" | cpu | cuda) ;; *) fail "--torch must be cpu or cuda, not '$TORCH'" ;; esac
 }
 
 # Prints a command and runs it, unless this is a dry run.

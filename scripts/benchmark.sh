@@ -24,29 +24,8 @@ TEXT
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$ROOT/scripts/_environment.sh"
 
-PYTHON="" TORCH="" DRY_RUN=false
-while [ $# -gt 0 ]; do
-  case "$1" in
-    -h | --help)
-      usage
-      exit 0
-      ;;
-    --python)
-      PYTHON=${2:?--python needs a value}
-      shift 2
-      ;;
-    --torch)
-      TORCH=${2:?--torch needs a value}
-      shift 2
-      ;;
-    --dry-run)
-      DRY_RUN=true
-      shift
-      ;;
-    *) break ;;
-  esac
-done
+own_options "$@"
 
 b2t_environment ""
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
-run "$ENV_PYTHON" -m benchmarks "$@"
+run "$ENV_PYTHON" -m benchmarks ${PASSED[@]+"${PASSED[@]}"}

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat << 'TEXT'
-usage: bash scripts/test.sh [--python PYTHON] [--torch cpu|cuda] [pytest arguments]
+usage: bash scripts/test.sh [--python PYTHON] [--torch cpu|cuda] [--dry-run] [pytest arguments]
 
 Runs ruff and pytest with the environment of quickstart.sh and the test extras. All arguments that are not listed here
 go to pytest: bash scripts/test.sh -k bleu tests/evaluation. With B2T_DATA=FOLDER tests on real corpora run, too.
@@ -14,28 +14,11 @@ TEXT
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$ROOT/scripts/_environment.sh"
 
-PYTHON="" TORCH="" DRY_RUN=false
-while [ $# -gt 0 ]; do
-  case "$1" in
-    -h | --help)
-      usage
-      exit 0
-      ;;
-    --python)
-      PYTHON=${2:?--python needs a value}
-      shift 2
-      ;;
-    --torch)
-      TORCH=${2:?--torch needs a value}
-      shift 2
-      ;;
-    *) break ;;
-  esac
-done
+own_options "$@"
 
 cd "$ROOT"
 b2t_environment test
 export OMP_NUM_THREADS=1
 run "$ENV_PYTHON" -m ruff check .
 run "$ENV_PYTHON" -m ruff format --check .
-run "$ENV_PYTHON" -m pytest -n 2 "$@"
+run "$ENV_PYTHON" -m pytest -n 2 ${PASSED[@]+"${PASSED[@]}"}

@@ -31,8 +31,6 @@ NODES = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; mistakes are one sentence."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
     parser = Parser(prog="paper-train", description=__doc__.split("\n")[0], epilog="options after -- go to fairseq")
     add = parser.add_argument
     add("task", choices=list(TASKS), help="corpus")
@@ -50,8 +48,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--stop-after", type=int, metavar="UPDATES", help=f"{useless} (default: the recipe's; 0: never)")
     add("--config", metavar="FILE", help="recipe (default: configs/paper/TASK.yaml)")
     add("--dry-run", action="store_true", help="print the exact command, run nothing")
-    options = parser.parse_args(arguments[:cut])
-    options.further = arguments[cut + 1 :]
+    options = parser.parse_and_keep_further(arguments)
     options.paper_task = task = TASKS[options.task]
     options.layers = options.layers or {"wikitext103": "16", "librispeech": "12-6"}.get(task.name, "18-18")
     get_connection(options.connection)  # refuses an unknown one

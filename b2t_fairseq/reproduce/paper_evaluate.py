@@ -40,8 +40,6 @@ SAMPLES = 1000
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; mistakes are one sentence."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
     parser = Parser(prog="paper-evaluate", description=__doc__.split("\n")[0], epilog="options after -- go to fairseq")
     add = parser.add_argument
     add("task", choices=list(TASKS), help="corpus")
@@ -50,8 +48,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--tests", metavar="A,B", help="test sets (default: the paper's)")
     add("--config", metavar="FILE", help="recipe (default: configs/paper/TASK.yaml)")
     add("--dry-run", action="store_true", help="print the commands, run none")
-    options = parser.parse_args(arguments[:cut])
-    options.further = arguments[cut + 1 :]
+    options = parser.parse_and_keep_further(arguments)
     options.paper_task = task = TASKS[options.task]
     options.data = task.binarised(options.data or Path("data") / task.name)
     options.tests = options.tests.split(",") if options.tests else list(task.tests)

@@ -71,6 +71,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str):
         raise UserError(f"{message}; --help lists the options")
 
+    def parse_and_keep_further(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """The options; those after ``--``, which are fairseq's, are kept as ``further``."""
+        arguments = list(sys.argv[1:] if arguments is None else arguments)
+        cut = arguments.index("--") if "--" in arguments else len(arguments)
+        return self.parse_args(arguments[:cut], argparse.Namespace(further=arguments[cut + 1 :]))
+
 
 def depths(text: str, example: str) -> tuple[int, ...]:
     """``18-18`` -> (18, 18): as many numbers as the task has stacks."""
