@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import re
 import resource
 import sys
 from pathlib import Path
@@ -35,5 +36,8 @@ class Peak:
     def _bytes(self) -> int:
         if self.device == "cuda":
             return torch.cuda.max_memory_allocated()
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        # not getrusage where it can be helped: what it tells includes the parent's size at the time of the fork
+        with contextlib.suppress(OSError):
+            status = Path("/proc/self/status").read_text()
+            return int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)[1]) * 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

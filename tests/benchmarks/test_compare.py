@@ -1,13 +1,19 @@
 """Pairs, ratios and processes, with a workload that answers from a script."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from benchmarks.cases import CASES, DEFAULT, select, training
 from benchmarks.compare import Comparison, compare
 from benchmarks.report import table
-from benchmarks.sides import Side, SideFailed
+from benchmarks.sides import ROOT, Side, SideFailed
 
 
 def measured(seconds, **more):
@@ -100,3 +106,49 @@ def test_both_sides_of_a_case_get_the_same_options():
         assert extra <= {"--optimizer=adam_fused", "--amp", "--checkpoint-activations"}, case.name
         assert case.baseline.plugin == (case.baseline.name != "stock"), case.name
     assert not training("transformer", 6, 512, 1024).plugin
+
+
+def in_a_new_process(code: str, check: bool = True) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=check).stdout
+
+
+@pytest.mark.slow
+def test_a_side_without_the_plugin_has_none_of_it():
+    code = "import sys, benchmarks.sides, benchmarks.workloads, benchmarks.memory; print('b2t_fairseq' in sys.modules)"
+    assert in_a_new_process(code) == "False\n"
+
+
+@pytest.mark.slow
+def test_the_peak_is_what_was_held_at_most():
+    code = """
+import torch
+from benchmarks.memory import Peak
+peak = Peak("cpu")
+held = torch.ones(50_000_000)  # 200 MB
+del held
+print(peak.megabytes())
+"""
+    assert 190 < float(in_a_new_process(code)) < 260
+
+
+@pytest.mark.slow
+def test_no_side_outlives_a_benchmark_that_is_killed():
+    code = """
+import os, signal, tempfile
+from benchmarks.cases import CASES
+from benchmarks.sides import Conditions, start
+import tempfile
+side = start(CASES["gemm-1024x128x384"].ours, Conditions(1, "cpu", tempfile.mkdtemp()))
+print(side.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    pid = int(in_a_new_process(code, check=False))
+    for _ in range(50):
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().split(")")[1].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(pid, signal.SIGKILL)
+    pytest.fail("the side still ran after 5 s")
