@@ -121,6 +121,8 @@ def other_cases() -> Iterable[Case]:
         plain = training(arch_of(connection), 100, 64, 2048, name="kept")
         recomputed = training(arch_of(connection), 100, 64, 2048, "--checkpoint-activations", name="recomputed")
         yield Case(f"memory-100-100-{connection}", recomputed, plain)
+    plain = training(arch_of("b2t"), 6, 128, 1024, name="plain")
+    yield Case("compiled-6-6-w128", training(arch_of("b2t"), 6, 128, 1024, "--compile-layers", name="compiled"), plain)
     starts = (training(arch, 18, 512, 1024, fresh=True) for arch in (arch_of("post"), "transformer"))
     yield Case("startup-18-18-w512", *starts)
     for depth in (6, 12, 25, 50, 100):
