@@ -103,7 +103,7 @@ def test_both_sides_of_a_case_get_the_same_options():
     for case in CASES.values():
         ours, baseline = (json.dumps(side.options.get("arguments", [])[1:]) for side in (case.ours, case.baseline))
         extra = set(json.loads(ours)) - set(json.loads(baseline))
-        assert extra <= {"--optimizer=adam_fused", "--amp", "--checkpoint-activations"}, case.name
+        assert extra <= {"--optimizer=adam_fused", "--amp", "--checkpoint-activations", "--compile-layers"}, case.name
         assert case.baseline.plugin == (case.baseline.name != "stock"), case.name
     assert not training("transformer", 6, 512, 1024).plugin
 
