@@ -1,6 +1,5 @@
 """From text to a score through the real command lines, in one process and in two."""
 
-import logging
 import os
 import re
 import signal
@@ -25,22 +24,9 @@ from end_to_end import (
     weights,
 )
 
-from b2t_fairseq import cli, compat
+from b2t_fairseq import compat
 
 PLUGIN = ROOT / "b2t_fairseq"
-
-
-@pytest.fixture
-def here(capsys, caplog):
-    """`b2t-fairseq ...` inside this process, which saves the seconds of a start; its output and log."""
-    caplog.set_level(logging.INFO)
-
-    def run(*arguments) -> str:
-        capsys.readouterr(), caplog.clear()
-        assert cli.main([str(a) for a in arguments]) == 0
-        return capsys.readouterr().out + caplog.text
-
-    return run
 
 
 @pytest.fixture(scope="module")

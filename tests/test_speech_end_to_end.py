@@ -1,7 +1,6 @@
 """From audio files to text and to error rates through the real command lines."""
 
 import json
-import logging
 import re
 import shutil
 
@@ -33,20 +32,6 @@ TRAINING = [
 ]
 GENERATING = ["--task", "speech_to_text", "--cpu", "--max-tokens", "4000", "--max-len-b", "12", "--beam", "3"]
 TESTED = 9
-
-
-@pytest.fixture
-def here(capsys, caplog):
-    """`b2t-fairseq ...` inside this process; its output and log."""
-    caplog.set_level(logging.INFO)
-
-    def run(*arguments, status: int = 0) -> str:
-        capsys.readouterr(), caplog.clear()
-        assert cli.main([str(a) for a in arguments]) == status
-        printed = capsys.readouterr()
-        return printed.out + caplog.text + (printed.err if status else "")
-
-    return run
 
 
 @pytest.fixture(scope="module")

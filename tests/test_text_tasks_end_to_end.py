@@ -1,7 +1,6 @@
 """Language modelling and headlines, from text to scores, through the real command lines."""
 
 import json
-import logging
 import math
 import os
 import subprocess
@@ -13,7 +12,7 @@ import torch
 from builders import ALL_CONNECTIONS
 from end_to_end import ROOT, environment, make_data, ours
 
-from b2t_fairseq import cli, compat
+from b2t_fairseq import compat
 from b2t_fairseq.corpora import english_german
 from b2t_fairseq.errors import UserError
 from b2t_fairseq.evaluation.generated import read_lines
@@ -37,19 +36,6 @@ TRAINING = [
     *("--log-format", "json", "--log-interval", "1", "--no-epoch-checkpoints"),
 ]
 HEADLINES = ["--beam", "5", "--max-len-a", "0", "--max-len-b", "12", "--min-len", "2", "--no-repeat-ngram-size", "3"]
-
-
-@pytest.fixture
-def here(capsys, caplog):
-    """`b2t-fairseq ...` inside this process; its output and log."""
-    caplog.set_level(logging.INFO)
-
-    def run(*arguments) -> str:
-        capsys.readouterr(), caplog.clear()
-        assert cli.main([str(a) for a in arguments]) == 0
-        return capsys.readouterr().out + caplog.text
-
-    return run
 
 
 def write(path: Path, lines: list[str]) -> Path:

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .file_workers import in_processes
 from .speech_features import AudioError, speech_features
 
 FOLDER = "features"  # of the zips, inside the data folder
@@ -115,8 +115,7 @@ def extracted(utterances: Sequence[Utterance], split: str, workers: int) -> Iter
     if workers == 1 or len(paths) < 2 * workers:
         yield from tqdm(map(features_or_reason, paths), **bar)
         return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:  # a fork would copy torch's threads half-way
-        yield from tqdm(pool.imap(features_or_reason, paths, chunksize=8), **bar)
+    yield from tqdm(in_processes(features_or_reason, paths, workers), **bar)
 
 
 def features_or_reason(path: Path) -> np.ndarray | str:

@@ -21,8 +21,12 @@ from .speech_features import RATE, AudioError, change_speed, read_audio
 
 NAME = re.compile(r"([0-9])_([^_/]+)_(\d+)\.(?:wav|flac)")
 LARGEST = 2**31  # bytes that an archive may unpack to
-REPEATS = 4  # how often a training recording is used, each time in other company and at another speed
 SPEEDS = (Fraction(9, 10), Fraction(1), Fraction(11, 10))
+ROOM = 30  # dB from the words down to the noise that is laid under a whole number, pauses included
+NUMBERS = range(3, 8)  # digits of an utterance
+# How often a training recording is used, in other company and at another speed each time, and in numbers of how many
+# digits: single words show a model what a digit sounds like before it has learnt where in a number to listen.
+TRAINING_TURNS = (range(1, 3), NUMBERS, NUMBERS, NUMBERS)
 Recordings = Mapping[str, Mapping[str, Sequence[Path]]]  # speaker -> digit -> files, in order of their index
 
 
@@ -121,8 +125,8 @@ def build(
                     bad.append(str(error))
             joined = [
                 number
-                for turn in range(REPEATS if split == "train" else 1)
-                for number in join(waves, rng, SPEEDS if turn else (Fraction(1),))
+                for turn, lengths in enumerate(TRAINING_TURNS if split == "train" else (NUMBERS,))
+                for number in join(waves, rng, SPEEDS if turn else (Fraction(1),), lengths)
             ]
             if joined:
                 write_chapter(folder / split / speaker / str(place), joined)
@@ -141,16 +145,31 @@ def trim(wave: np.ndarray, below: float = 0.02) -> np.ndarray:
     return wave[max(0, loud[0] - margin) : loud[-1] + margin] if len(loud) else wave
 
 
-def join(waves: Sequence[tuple[str, np.ndarray]], rng: np.random.Generator, speeds: Sequence[Fraction]):
-    """Numbers of 3-7 digits as (digits, waveform), which use each recording once, in random order."""
+def with_room(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The waveform with faint noise under it.
+
+    Pauses of digital silence, whose log-mel energies are minus infinity but for a floor, would rule the mean and the
+    deviation by which every utterance is normalised; and so would the upper bins of recordings made at 8 kHz.
+    """
+    loudness = np.sqrt(np.mean(np.square(wave[wave != 0], dtype=np.float64))) if wave.any() else 0.0
+    return (wave + rng.normal(scale=loudness * 10 ** (-ROOM / 20) + 1e-5, size=len(wave))).astype(np.float32)
+
+
+def join(
+    waves: Sequence[tuple[str, np.ndarray]],
+    rng: np.random.Generator,
+    speeds: Sequence[Fraction],
+    lengths: Sequence[int] = NUMBERS,
+):
+    """Numbers of so many digits as (digits, waveform), which use each recording once, in random order."""
     order = list(rng.permutation(len(waves)))
     while order:
-        taken = [waves[order.pop()] for _ in range(min(len(order), rng.integers(3, 8)))]
+        taken = [waves[order.pop()] for _ in range(min(len(order), rng.choice(lengths)))]
         speed = speeds[rng.integers(len(speeds))]
         parts = []
         for _, wave in taken:
             parts += [wave, np.zeros(int(RATE * rng.uniform(0.04, 0.15)), np.float32)]
-        whole = np.concatenate(parts)
+        whole = with_room(np.concatenate(parts), rng)
         yield "".join(digit for digit, _ in taken), whole if speed == 1 else change_speed(whole, speed)
 
 

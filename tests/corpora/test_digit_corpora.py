@@ -100,10 +100,23 @@ def test_digits_are_joined_as_written_and_the_held_out_speaker_is_held_out(singl
     assert {u.speaker for split in ("train", "valid", "test-known") for u in read[split]} == {"anna", "zoe"}
     assert sum(len(digits_of(u)) for u in read["test-ben"]) == 130
     assert sum(len(digits_of(u)) for u in read["test-known"]) == 2 * 50
-    assert sum(len(digits_of(u)) for u in read["train"]) == 2 * 30 * spoken_digits.REPEATS
+    assert sum(len(digits_of(u)) for u in read["train"]) == 2 * 30 * len(spoken_digits.TRAINING_TURNS)
     for utterance in read["test-ben"][:5]:
         heard = [round((height - 300) / 100) for height in tones_of(read_audio(utterance.audio))]
-        assert heard == digits_of(utterance) and len(heard) <= 7
+        assert heard == digits_of(utterance)
+    lengths = {split: {len(digits_of(utterance)) for utterance in read[split]} for split in splits}
+    assert lengths["train"] == set(range(1, 8)), "single words, too"
+    assert all(
+        max(lengths[split]) <= 7 and not {1, 2} <= lengths[split] for split in ("valid", "test-known", "test-ben")
+    )
+
+
+def test_no_pause_is_silent(singles, tmp_path):
+    spoken_digits.build(singles, tmp_path / "out")
+    for utterance in read_split(tmp_path / "out", "test-zoe")[0]:
+        wave = read_audio(utterance.audio)
+        pieces = np.abs(wave[: len(wave) // 400 * 400]).reshape(-1, 400).max(1)  # 25 ms, as long as a frame
+        assert 1e-4 < pieces.min() < 0.1 * pieces.max()
 
 
 def test_building_twice_gives_the_same_and_bad_recordings_are_named(singles, tmp_path):
@@ -170,4 +183,9 @@ def test_the_free_spoken_digit_dataset(tmp_path):
         split: read_split(tmp_path / "out", split)[0] for split in os.listdir(tmp_path / "out") if split != "recordings"
     }
     digits = {split: sum(len(digits_of(utterance)) for utterance in found) for split, found in read.items()}
-    assert digits == {"train": 4 * 400 * 4, "valid": 4 * 50, "test-known": 4 * 50, "test-theo": 500}
+    assert digits == {
+        "train": 4 * 400 * len(spoken_digits.TRAINING_TURNS),
+        "valid": 4 * 50,
+        "test-known": 4 * 50,
+        "test-theo": 500,
+    }
