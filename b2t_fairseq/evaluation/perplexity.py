@@ -19,7 +19,8 @@ from .score import Score
 
 METRICS = ("ppl", "word ppl")
 EVALUATED = re.compile(r"Evaluated ([\d,]+) tokens in ")
-LOSS = re.compile(r"Loss \(base 2\): (\S+), Perplexity: ")
+LOSS = re.compile(r"Loss \(base 2\): (\S+), Perplexity: (\S+)")
+LOSS_STEP, PERPLEXITY_STEP = 1e-4, 1e-2  # of the numbers that eval-lm prints
 OPTIONS = {"window": re.compile(r"'tokens_per_sample': (\d+)"), "context": re.compile(r"'context_window': (\d+)")}
 
 
@@ -51,7 +52,14 @@ def read_eval_lm(source: str | os.PathLike | Iterable[str]) -> Evaluation:
         raise UserError(f"{name}: tokens with an infinite loss were left out, so there is no perplexity")
     found = {key: pattern.findall(text) for key, pattern in OPTIONS.items()}
     shown = {key: values[0] if values else "unknown" for key, values in found.items()}
-    return Evaluation(float(bits[0]), int(tokens[0].replace(",", "")), **shown)
+    return Evaluation(most_exact_bits(*map(float, bits[0])), int(tokens[0].replace(",", "")), **shown)
+
+
+def most_exact_bits(loss: float, perplexity: float) -> float:
+    """Bits a token from both numbers that eval-lm prints, rounded: for a high perplexity the second has more digits."""
+    if not math.isfinite(loss) or not 0 < perplexity < math.inf:
+        return loss
+    return math.log2(perplexity) if PERPLEXITY_STEP / perplexity < LOSS_STEP * math.log(2) else loss
 
 
 def corpus_perplexity(evaluation: Evaluation, lines: Sequence[str], words: int | None = None) -> dict[str, Score]:
@@ -63,10 +71,13 @@ def corpus_perplexity(evaluation: Evaluation, lines: Sequence[str], words: int |
         words: the number of words, if the tokens are subwords; else tokens are words.
 
     Raises:
-        UserError: eval-lm scored another number of tokens than the text has, or the loss is no number.
+        UserError: eval-lm scored another number of tokens than the text has, or the loss is no number, or there cannot
+            be so many words.
     """
     tokens = sum(len(line.split()) + 1 for line in lines)
-    words = words or tokens - len(lines)
+    if words is not None and not 0 < words <= tokens:
+        raise UserError(f"--words {words}: the text has {tokens:,} tokens, so it has between 1 and as many words")
+    words = tokens - len(lines) if words is None else words
     if evaluation.tokens != tokens:
         raise UserError(
             f"eval-lm scored {evaluation.tokens:,} tokens, but the text has {tokens:,} with line ends: there is no "

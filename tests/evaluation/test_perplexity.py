@@ -28,6 +28,19 @@ def test_both_normalisations():
     assert corpus_perplexity(read_eval_lm(LOG), LINES, words=3)["word ppl"].score == 2**15
 
 
+def test_a_high_perplexity_is_the_one_that_eval_lm_printed():
+    log = [*LOG[:2], LOG[2].replace("5.0000, Perplexity: 32.00", "9.7109, Perplexity: 838.08")]
+    scores = corpus_perplexity(read_eval_lm(log), LINES)
+    assert scores["ppl"].score == 838.08 != round(2**9.7109, 2)
+    assert scores["word ppl"].score == pytest.approx(838.08 ** (9 / 6), abs=0.02)
+
+
+@pytest.mark.parametrize("words", [0, -5, 10])
+def test_a_text_has_at_most_as_many_words_as_tokens(words):
+    with pytest.raises(UserError, match=f"--words {words}: the text has 9 tokens"):
+        corpus_perplexity(read_eval_lm(LOG), LINES, words=words)
+
+
 @pytest.mark.parametrize(
     ("log", "message"),
     [

@@ -84,8 +84,23 @@ def generated(order) -> list[str]:
 def test_the_order_of_the_references_is_checked():
     check_order(generated([2, 0, 1]), REFERENCES)
     check_order(["T-0\tsomething that <unk> changed\n"], REFERENCES)
-    with pytest.raises(UserError, match="sentence 0 of generate's output is line 2 of the references"):
-        check_order(generated([0, 1, 2]), [REFERENCES[1], REFERENCES[0], REFERENCES[2]])
+    swapped = [REFERENCES[1], REFERENCES[0], REFERENCES[2]]
+    in_pieces = [f"T-{number}\t{text.lower().replace('e', 'e@@ ')}" for number, text in enumerate(REFERENCES)]
+    check_order(in_pieces, REFERENCES)
+    for lines in (generated([0, 1, 2]), in_pieces):
+        with pytest.raises(UserError, match="sentence 0 of generate's output is line 2 of the references"):
+            check_order(lines, swapped)
+
+
+def test_references_of_another_test_set_are_refused():
+    others = [f"sentence number {number}" for number in range(3)]
+    with pytest.raises(UserError, match="3 of the 3 targets in generate's output are no line of the references"):
+        check_order(generated([0, 1, 2]), others)
+    check_order(generated([0, 1, 2]), [*REFERENCES[:2], "one that a tokeniser has changed"])
+
+
+def test_tokenisers_and_subwords_do_not_matter():
+    check_order(["T-0\tDon &apos;t stop ##AT##-##AT## 5 @-@ year plan &amp; Co ."], ["Don't stop - 5-year plan & Co."])
 
 
 def test_command_line(tmp_path, capsys):
