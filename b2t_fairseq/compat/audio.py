@@ -86,8 +86,10 @@ def _make_checked_features(original):
     def get_features_or_waveform(path, *args, **kwargs):
         try:
             found = original(path, *args, **kwargs)
-        except (OSError, ValueError, AssertionError) as error:
-            raise UserError(f"{path}: these features cannot be read ({error}); prepare the data again") from error
+        except (OSError, ValueError, AssertionError, IndexError, EOFError) as error:
+            # numpy and fairseq find no first byte where a file was cut off
+            what = "the file is cut short" if isinstance(error, IndexError | EOFError) else error
+            raise UserError(f"{path}: these features cannot be read ({what}); prepare the data again") from error
         if len(found) == 0 or not np.isfinite(found).all():
             what = "hold numbers that are not finite" if len(found) else "are empty"
             raise UserError(f"{path}: these features {what}; take the utterance out of the manifest")

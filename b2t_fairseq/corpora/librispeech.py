@@ -9,10 +9,12 @@ python -m b2t_fairseq.corpora.librispeech --data ROOT --output DATA --workers 8
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..evaluation.wer import words
 from .speech_archive import FOLDER, Summary, Utterance, extract_split, replacing
 from .speech_features import BINS, RATE, SUFFIXES
 
@@ -30,16 +32,27 @@ SPECAUGMENT = {
 def find_splits(root: str | os.PathLike) -> list[str]:
     """The splits of a folder, training sets first, then those for validation, then the others; each in order of name.
 
+    A folder with audio but without a transcript is none; a warning on stderr names it.
+
     Raises:
         UserError: there is no such folder, or no split in it.
     """
-    root = library(root)
-    names = sorted({path.relative_to(root).parts[0] for path in root.glob("*/*/*/*.trans.txt")})
+    root, names, untold = library(root), [], Counter()
+    for path in sorted(root.iterdir()):
+        if not path.is_dir():
+            untold["the folder itself"] += is_audio(path.name)
+        # any() stops at the first transcript: a whole corpus need not be walked through to know its splits
+        elif any(is_transcript(name) for place, files in walk(path) if in_layout(place) for name in files):
+            names.append(path.name)
+        else:
+            untold[path.name] += sum(is_audio(name) for _, files in walk(path) for name in files)
     if not names:
         raise UserError(
             f"{root} has no LibriSpeech layout: no SPLIT/speaker/chapter/*.trans.txt below it; name the folder that "
             "holds the splits"
         )
+    if told := ", ".join(f"{name} ({count:,})" for name, count in untold.items() if count):
+        print(f"{root}: audio files without any speaker/chapter/*.trans.txt are left out: {told}", file=sys.stderr)
     return sorted(names, key=lambda name: (0 if name.startswith("train") else 1 if is_validation(name) else 2, name))
 
 
@@ -56,18 +69,58 @@ def is_validation(split: str) -> bool:
     return split.startswith(("dev", "val"))
 
 
+def is_audio(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+def is_transcript(name: str) -> bool:
+    return name.lower().endswith(".trans.txt")
+
+
+def in_layout(place: Path) -> bool:
+    """Whether a folder, named from that of its split, is speaker/chapter."""
+    return len(place.parts) == 2
+
+
+def walk(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder of a split, named from there, and its audio files and transcripts, in order of name.
+
+    One pass over the names: no file is opened or asked for its state. Links to folders are followed as far as the
+    layout goes, so that a loop of links ends.
+    """
+    for path, subfolders, names in os.walk(folder, onerror=onerror, followlinks=True):
+        place = Path(path).relative_to(folder)
+        subfolders[:] = sorted(
+            name for name in subfolders if len(place.parts) < 2 or not os.path.islink(os.path.join(path, name))
+        )
+        files = [name for name in names if is_audio(name) or is_transcript(name)]
+        yield place, sorted(files, key=lambda name: (name.lower(), name))  # .flac before .wav and .WAV
+
+
 def read_split(root: str | os.PathLike, split: str) -> tuple[list[Utterance], list[tuple[str, str]]]:
     """All utterances of a split in order of their folders, and (name, reason) of what does not go together.
 
-    Left out: transcripts without audio and audio without a transcript, empty and overlong transcripts, identifiers
-    that occur twice, transcript files that are not UTF-8.
+    Left out: transcripts without audio and audio without a transcript, transcripts that are overlong or hold no word
+    that an error rate would count, identifiers that occur twice, files beside the layout, transcript files that are
+    not UTF-8, folders that cannot be read.
     """
     folder, utterances, skipped, seen = library(root) / split, [], [], set()
-    for chapter in sorted({path.parent for path in folder.glob("*/*/*") if path.is_file()}):
-        speaker = chapter.parent.name
-        audio = {path.stem: path for path in sorted(chapter.iterdir(), reverse=True) if path.suffix in SUFFIXES}
-        transcribed = set()
-        for transcript in sorted(chapter.glob("*.trans.txt")):
+
+    def unreadable(error: OSError) -> None:
+        skipped.append((os.path.relpath(error.filename, folder), f"this folder cannot be read: {error.strerror}"))
+
+    for place, files in walk(folder, unreadable):
+        if not in_layout(place):
+            skipped += [(f"{place / name}", "not in a folder speaker/chapter of the split") for name in files]
+            continue
+        chapter, speaker, audio, transcribed = folder / place, place.parent.name, {}, set()
+        for path in (chapter / name for name in files if is_audio(name)):
+            used = audio.setdefault(path.stem, path)
+            if used != path:
+                skipped.append(
+                    (path.stem, f"{path.name} is a second audio file of this identifier; {used.name} is used")
+                )
+        for transcript in (chapter / name for name in files if is_transcript(name)):
             try:
                 lines = transcript.read_text(encoding="utf-8-sig").split("\n")
             except (UnicodeDecodeError, OSError) as error:
@@ -80,6 +133,8 @@ def read_split(root: str | os.PathLike, split: str) -> tuple[list[Utterance], li
                     skipped.append((name, "a second transcript with this identifier"))
                 elif not text:
                     skipped.append((name, "its transcript is empty"))
+                elif not words(text):  # one such reference would leave its whole test set without a score
+                    skipped.append((name, f"its transcript holds nothing but punctuation: {text[:40]}"))
                 elif len(text) > LONGEST_TEXT:
                     skipped.append((name, f"its transcript has {len(text)} characters, the most is {LONGEST_TEXT}"))
                 elif name not in audio:
@@ -105,7 +160,8 @@ def prepare(
     (SentencePiece unigram pieces of the training text) and config.yaml (utterance CMVN; SpecAugment in training).
 
     Raises:
-        UserError: there is nothing to train on, a split lost all its utterances, or two splits share one.
+        UserError: there is nothing to train on, two splits share an utterance, or, when all else is done, a split lost
+            all its utterances; if that is one for training, there is no vocabulary and no config.yaml.
     """
     data, summaries, told = Path(data), [], {}
     splits = find_splits(root) if splits is None else splits
@@ -126,10 +182,17 @@ def prepare(
     for split, (utterances, skipped) in read.items():
         summaries.append(extract_split(split, utterances, skipped, data, workers))
         print(summaries[-1], file=sys.stderr)
-        if not summaries[-1].utterances:
-            raise UserError(f"no utterance of {split} can be used: {summaries[-1]}")
-    train_pieces(training_text(data, splits), data, vocab_size)
-    write_config(data, specaugment)
+    lost = [summary for summary in summaries if not summary.utterances]
+    if not any(summary.split.startswith("train") for summary in lost):
+        train_pieces(training_text(data, splits), data, vocab_size)
+        write_config(data, specaugment)
+    if lost:  # only now: hours of extraction are not given up for one bad split
+        names = ", ".join(summary.split for summary in lost)
+        reasons = ", ".join(
+            f"{data / summary.split}.skipped.tsv" if summary.skipped else f"{summary.split} is empty"
+            for summary in lost
+        )
+        raise UserError(f"no utterance of {names} can be used (why: {reasons}): mend these splits or take them out")
     return summaries
 
 

@@ -96,8 +96,13 @@ def speech_features(path: str | os.PathLike) -> np.ndarray:
     features = filter_banks(waveform)
     if len(features) == 0:
         raise AudioError(f"{path}: too short ({1000 * len(waveform) / RATE:.0f} ms; one frame takes 25 ms)")
+    return finite(features, path)
+
+
+def finite(features: np.ndarray, name: str | os.PathLike) -> np.ndarray:
+    """The filter banks (frames, 80) of the audio ``name``, if they are numbers; samples of 1e30 have none."""
     if not np.isfinite(features).all():
-        raise AudioError(f"{path}: its filter banks are not finite numbers")
+        raise AudioError(f"{name}: its filter banks are not finite numbers")
     return features
 
 

@@ -19,7 +19,7 @@ from ..errors import UserError
 from .dtmf import write_chapter
 from .speech_features import RATE, AudioError, change_speed, read_audio
 
-NAME = re.compile(r"([0-9])_([^_/]+)_(\d+)\.(?:wav|flac)")
+NAME = re.compile(r"([0-9])_([^_/]+)_(\d+)\.(?i:wav|flac)")
 LARGEST = 2**31  # bytes that an archive may unpack to
 SPEEDS = (Fraction(9, 10), Fraction(1), Fraction(11, 10))
 ROOM = 30  # dB from the words down to the noise that is laid under a whole number, pauses included
@@ -83,7 +83,7 @@ def recordings(folder: Path) -> Recordings:
 
 def build(
     source: str | os.PathLike, folder: str | os.PathLike, held_out: str | None = None, seed: int = 1
-) -> list[str]:
+) -> list[tuple[str, str]]:
     """Writes the splits train, valid, test-known and test-SPEAKER below ``folder``.
 
     Args:
@@ -93,7 +93,7 @@ def build(
         seed: of the order, the lengths, the pauses and the speeds.
 
     Returns:
-        What was left out: one line for each recording that cannot be used.
+        What was left out: (name, reason) of each recording that cannot be used.
 
     Raises:
         UserError: too few speakers or recordings, or no such speaker.
@@ -110,7 +110,7 @@ def build(
     held_out = held_out or max(found)
     if held_out not in found:
         raise UserError(f"{source} has no speaker {held_out}; it has {', '.join(found)}")
-    bad: list[str] = []
+    bad: list[tuple[str, str]] = []
     for speaker, digits in found.items():
         # a stream of its own for each speaker and split: another speaker more changes nothing for these
         parts = {f"test-{held_out}": slice(None)} if speaker == held_out else TRAINING_SPEAKER
@@ -122,7 +122,7 @@ def build(
                 try:
                     waves.append((digit, trim(read_audio(path))))
                 except AudioError as error:
-                    bad.append(str(error))
+                    bad.append((path.name, str(error).removeprefix(f"{path}: ")))
             joined = [
                 number
                 for turn, lengths in enumerate(TRAINING_TURNS if split == "train" else (NUMBERS,))
@@ -131,7 +131,10 @@ def build(
             if joined:
                 write_chapter(folder / split / speaker / str(place), joined)
     if lacking := [split for split in ("train", "valid", f"test-{held_out}") if not (folder / split).is_dir()]:
-        raise UserError(f"{source} has too few recordings: none is left for {lacking[0]} (it takes 11 of each digit)")
+        unusable = f"; {len(bad)} cannot be used, the first is {bad[0][0]} ({bad[0][1]})" if bad else ""
+        raise UserError(
+            f"{source} has too few recordings: none is left for {lacking[0]} (it takes 11 of each digit){unusable}"
+        )
     return sorted(set(bad))
 
 

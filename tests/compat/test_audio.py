@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from fairseq.data.audio import audio_utils
+from fairseq.data.audio import audio_utils, speech_to_text_dataset
 from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
 
 from b2t_fairseq import UserError, compat
+from b2t_fairseq.corpora.speech_archive import ZipOfFeatures
 from b2t_fairseq.corpora.speech_features import filter_banks
 
 
@@ -53,6 +54,26 @@ def test_manifests_of_other_tasks_are_left_alone(tmp_path):
     (tmp_path / "b.tsv").write_text("id\taudio\ttgt_text\nx\ty\tone\n")
     with pytest.raises(UserError, match="lacks the column n_frames"):
         SpeechToTextDatasetCreator._load_samples_from_tsv(tmp_path, "b")
+
+
+def test_features_of_a_zip_that_is_cut_short_are_one_sentence(tmp_path):
+    archive = tmp_path / "test.zip"
+    features = np.ones((9, 80), np.float32)
+    with ZipOfFeatures(archive) as file:
+        places = [file.add(name, features) for name in ("a", "b")]
+    whole = archive.read_bytes()
+    paths = [f"{archive}:{offset}:{size}" for offset, size in places]
+    assert (speech_to_text_dataset.get_features_or_waveform(paths[1]) == features).all()
+    archive.write_bytes(whole[: places[1][0] - 10])  # nothing of the second, all of the first
+    assert len(speech_to_text_dataset.get_features_or_waveform(paths[0])) == 9
+    for kept in (places[1][0] - 10, places[1][0] + 1, places[1][0] + 300, 0):
+        archive.write_bytes(whole[:kept])
+        with pytest.raises(UserError, match="these features cannot be read .*; prepare the data again") as error:
+            speech_to_text_dataset.get_features_or_waveform(paths[1])
+        assert str(error.value).startswith(paths[1])
+    (tmp_path / "a.npy").touch()
+    with pytest.raises(UserError, match=r"a\.npy: these features cannot be read \(the file is cut short\)"):
+        speech_to_text_dataset.get_features_or_waveform(str(tmp_path / "a.npy"))
 
 
 def test_applying_twice_changes_nothing():

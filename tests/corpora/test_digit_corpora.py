@@ -124,7 +124,22 @@ def test_building_twice_gives_the_same_and_bad_recordings_are_named(singles, tmp
     (singles / "notes.txt").write_text("not a recording")
     bad = [spoken_digits.build(singles, tmp_path / name) for name in ("a", "b")]
     assert content(tmp_path / "a") == content(tmp_path / "b")
-    assert len(bad[0]) == 1 and "3_anna_7.wav" in bad[0][0] and bad[0] == bad[1]
+    assert [name for name, _ in bad[0]] == ["3_anna_7.wav"] and bad[0] == bad[1]
+    assert "not an audio file" in bad[0][0][1] and str(tmp_path) not in bad[0][0][1]
+
+
+def test_if_too_little_is_left_the_first_bad_recording_is_named(singles, tmp_path):
+    for path in singles.glob("*_zoe_*"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"none is left for test-zoe .*; 130 cannot be used, the first is 0_zoe_0.wav"):
+        spoken_digits.build(singles, tmp_path / "out")
+
+
+def test_recordings_are_found_by_suffixes_in_any_case(singles, tmp_path):
+    expected = spoken_digits.recordings(singles)["anna"].keys()
+    for path in singles.iterdir():
+        path.rename(path.with_suffix(".WAV"))
+    assert spoken_digits.recordings(singles)["anna"].keys() == expected and spoken_digits.find(singles) == singles
 
 
 def pack(archive: Path, members: dict[str, bytes], link: str | None = None) -> Path:

@@ -15,6 +15,7 @@ from b2t_fairseq import UserError
 from b2t_fairseq.corpora import dtmf, speech_archive
 from b2t_fairseq.corpora.librispeech import find_splits, prepare, read_manifest, read_split
 from b2t_fairseq.corpora.speech_features import RATE, speech_features
+from b2t_fairseq.evaluation.wer import error_rates
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,118 @@ def test_what_does_not_go_together_is_left_out_and_named(raw, tmp_path, capsys):
     assert (names[0], "a second transcript with this identifier") in skipped and len(skipped) == 8
     assert summaries[0].utterances == kept - 1 == len(manifest(tmp_path / "data" / "train-a.tsv"))
     assert "8 left out" in capsys.readouterr().err
+
+
+def skipped_of(raw, split):
+    utterances, skipped = read_split(raw, split)
+    return [utterance.id for utterance in utterances], sorted(skipped)
+
+
+def test_a_folder_with_audio_but_no_transcript_is_named_and_one_without_audio_is_not(raw, tmp_path, capsys):
+    for name in ("test-silent/7/1/7-1-0000.flac", "test-flat/7-1.WAV", "notes/a/b/readme.txt", "loose.wav"):
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).touch()
+    prepare(raw, tmp_path / "data", vocab_size=40)
+    warning = next(line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{raw}: "))
+    assert warning.endswith("are left out: the folder itself (1), test-flat (1), test-silent (1)")
+    assert find_splits(raw) == ["train-a", "train-b", "dev", "test"]
+
+
+def test_a_layout_in_order_is_no_occasion_for_a_warning(raw, capsys):
+    find_splits(raw)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_same_identifier_as_flac_and_as_wav_is_named_and_the_flac_is_used(raw):
+    before = read_split(raw, "dev")[0]
+    for suffix in (".wav", ".Flac"):
+        before[0].audio.with_suffix(suffix).touch()
+    utterances, skipped = read_split(raw, "dev")
+    name = before[0].id
+    assert [utterance.id for utterance in utterances] == [utterance.id for utterance in before]
+    assert utterances[0].audio.suffix == ".Flac"  # of two .flac the first by name; in any case none of them is silent
+    assert skipped == [
+        (name, f"{name}{suffix} is a second audio file of this identifier; {name}.Flac is used")
+        for suffix in (".flac", ".wav")
+    ]
+
+
+def test_files_beside_the_layout_are_named(raw):
+    kept, _ = skipped_of(raw, "train-a")
+    speaker = transcript(raw, "train-a").parents[1]
+    places = [raw / "train-a" / "top.flac", speaker / "misplaced.WAV", speaker / "0" / "deep" / "er" / "x.flac"]
+    places.append(speaker / "all.trans.txt")
+    for path in places:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    reason = "not in a folder speaker/chapter of the split"
+    expected = sorted((str(path.relative_to(raw / "train-a")), reason) for path in places)
+    assert skipped_of(raw, "train-a") == (kept, expected)
+
+
+def test_links_to_folders_are_followed_and_a_loop_of_links_ends(raw, tmp_path):
+    kept, _ = skipped_of(raw, "dev")
+    shutil.move(raw / "dev", tmp_path / "elsewhere")
+    (raw / "dev").mkdir()
+    for speaker in (tmp_path / "elsewhere").iterdir():
+        (raw / "dev" / speaker.name).symlink_to(speaker)
+    (transcript(raw, "dev").parent / "loop").symlink_to(raw / "dev")
+    assert skipped_of(raw, "dev") == (kept, [])
+
+
+def test_a_folder_that_cannot_be_read_is_named(raw, monkeypatch):
+    closed, real = transcript(raw, "dev").parent, os.scandir
+
+    def scandir(path):
+        if os.fspath(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    place = str(closed.relative_to(raw / "dev"))
+    assert (place, "this folder cannot be read: Permission denied") in skipped_of(raw, "dev")[1]
+
+
+def test_suffixes_count_in_any_case(raw):
+    kept, _ = skipped_of(raw, "test")
+    for path in [*raw.glob("test/*/*/*.flac"), *raw.glob("test/*/*/*.trans.txt")]:
+        path.rename(path.with_name(path.stem + path.suffix.upper()))
+    assert skipped_of(raw, "test") == (kept, []) and "test" in find_splits(raw)
+
+
+def test_a_transcript_of_punctuation_is_left_out_so_that_the_rest_can_be_scored(raw, tmp_path):
+    text = transcript(raw, "test")
+    lines = text.read_text().splitlines()
+    name = lines[0].split()[0]
+    text.write_text("\n".join([f"{name} , . --", *lines[1:]]) + "\n")
+    prepare(raw, tmp_path / "data", vocab_size=40)
+    assert manifest(tmp_path / "data" / "test.skipped.tsv") == [
+        {"name": name, "reason": "its transcript holds nothing but punctuation: , . --"}
+    ]
+    told = [row["tgt_text"] for row in manifest(tmp_path / "data" / "test.tsv")]
+    assert error_rates(told, told)["WER"].score == 0
+
+
+def test_splits_that_are_lost_do_not_hold_up_the_others(raw, tmp_path):
+    shutil.copytree(raw / "test", raw / "val")  # the last one, which still has to be done
+    for path in [path for path in (raw / "val").rglob("*.*") if path.is_file()]:
+        path.unlink() if path.suffix == ".flac" else path.write_text("")
+    for path in raw.glob("dev/*/*/*.flac"):
+        path.write_bytes(b"")
+    data = tmp_path / "data"
+    with pytest.raises(UserError, match="no utterance of dev, val can be used") as error:
+        prepare(raw, data, vocab_size=40)
+    assert f"{data / 'dev.skipped.tsv'}, val is empty" in str(error.value)
+    assert len(manifest(data / "test.tsv")) == 3 and len(manifest(data / "dev.skipped.tsv")) == 3
+    assert all((data / name).is_file() for name in ("spm.model", "dict.txt", "config.yaml"))
+
+
+def test_without_one_of_the_training_splits_there_is_no_vocabulary(raw, tmp_path):
+    for path in raw.glob("train-a/*/*/*.flac"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="no utterance of train-a can be used"):
+        prepare(raw, tmp_path / "data", vocab_size=40)
+    assert (tmp_path / "data" / "test.tsv").is_file() and not (tmp_path / "data" / "config.yaml").exists()
 
 
 def test_long_test_utterances_are_kept_up_to_fairseqs_limit(raw, tmp_path):

@@ -59,6 +59,24 @@ def test_spoken_digits_are_recognised_and_hold_a_speaker_out(singles):
     assert plan.task.prepare(plan.data) == counts
 
 
+def test_recordings_that_cannot_be_used_are_named_and_stay_so(singles, capsys):
+    bad = [f"{digit}_anna_0.wav" for digit in range(7)]
+    for name in bad[1:]:
+        (singles / name).write_bytes(b"")
+    (singles / bad[0]).write_bytes((singles / bad[0]).read_bytes()[:900])
+    plan = plan_for(singles)
+    counts = plan.task.prepare(plan.data)
+    assert counts["left out"] == 7
+    told = next(line for line in capsys.readouterr().err.splitlines() if line.startswith("recordings: 7 left out: "))
+    assert all(name in told for name in bad[:5]) and bad[5] not in told
+    assert told.endswith("; all in recordings.skipped.tsv")
+    lines = (plan.data / "recordings.skipped.tsv").read_text().splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["name", *bad]
+    assert "cut off" in lines[1] and "the file is empty" in lines[2]
+    assert plan.task.prepare(plan.data) == counts
+    assert (plan.data / "recordings.skipped.tsv").read_text().splitlines() == lines
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [

@@ -4,13 +4,14 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from collections import Counter as Counted
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from ...corpora import dtmf, librispeech, spoken_digits
-from ...corpora.speech_archive import COLUMNS, write_table
+from ...corpora.speech_archive import COLUMNS, SHOWN_REASONS, write_table
 from ...errors import UserError
 from ...evaluation.score import Score
 from ...evaluation.wer import error_rates, read_recognised, word_error_rate
@@ -22,6 +23,7 @@ from .text_pairs import sentence_counter
 
 CORPUS_SEED = 1
 LONGEST_CONSTANT = 20  # words
+UNUSABLE = "recordings.skipped.tsv"  # beside the splits' own lists, in the data folder
 
 
 class SpeechRecognition(Task):
@@ -118,6 +120,10 @@ class SpeechRecognition(Task):
             return json.loads(counts_file.read_text(encoding="utf-8"))
         partial = folder.with_name(folder.name + ".partial")  # features of an earlier start are used again
         raw, unusable = self.write_raw(partial / "raw")
+        if unusable:
+            write_table(partial / UNUSABLE, ("name", "reason"), unusable)
+            first = "; ".join(f"{name} ({reason})" for name, reason in unusable[:SHOWN_REASONS])
+            print(f"recordings: {len(unusable):,} left out: {first}; all in {UNUSABLE}", file=sys.stderr)
         masks = self.options.recipe["features"]["specaugment"]
         summaries = librispeech.prepare(raw, partial, self.vocabulary, masks, self.splits)
         if self.validation != ["valid"]:  # one validation set, one curve
@@ -129,8 +135,8 @@ class SpeechRecognition(Task):
         os.replace(partial, folder)
         return counts
 
-    def write_raw(self, folder: Path) -> tuple[Path, Sequence[str]]:
-        """The corpus in LibriSpeech's layout, and what was left out of it; a folder that has it already stays."""
+    def write_raw(self, folder: Path) -> tuple[Path, Sequence[tuple[str, str]]]:
+        """The corpus in LibriSpeech's layout, and (name, reason) of what was left out; a folder that has it stays."""
         if self.source is not None and not self.held_out:
             return self.source, []
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier start that was interrupted
