@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from fairseq import checkpoint_utils
 from fairseq.data.audio.feature_transforms import CompositeAudioFeatureTransform
 from fairseq.models.speech_to_text.hub_interface import S2THubInterface
 
 from .corpora.speech_archive import SHORTEST
-from .corpora.speech_features import RATE, SHIFT, WINDOW, AudioError, filter_banks, read_audio
+from .corpora.speech_features import RATE, SHIFT, WINDOW, AudioError, filter_banks, finite, read_audio
 from .errors import UserError
 
 
@@ -36,13 +37,22 @@ class Recogniser(S2THubInterface):
         Raises:
             UserError: a file is missing, the checkpoint is no speech recogniser, or another vocabulary was its own.
         """
-        for path in (checkpoint, Path(data) / config_yaml):
+        config = Path(data) / config_yaml
+        for path in (checkpoint, config):
             if not os.path.isfile(path):
                 raise UserError(f"{path}: no such file; --path takes a checkpoint, --data a prepared folder")
+        try:
+            yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{config} is not valid YAML ({reason}): prepare the folder again") from None
         overrides |= {"data": data, "config_yaml": config_yaml}
         models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
         if not hasattr(task, "data_cfg"):
             raise UserError(f"{checkpoint} is no speech recogniser (its task is {cfg.task._name})")
+        pieces = (task.data_cfg.bpe_tokenizer or {}).get("sentencepiece_model")
+        if pieces and not os.path.isfile(pieces):
+            raise UserError(f"{config} names {pieces}, and there is no such file: prepare the folder again")
         cfg.generation.beam = beam
         models[0].prepare_for_inference_(cfg)
         return cls(cfg, task, models[0])
@@ -55,17 +65,9 @@ class Recogniser(S2THubInterface):
     @classmethod
     def get_model_input(cls, task, audio: str | torch.Tensor) -> dict:
         """A batch of one: features (1, frames, 80) of a file, or of a waveform (samples,) or (1, samples) at 16 kHz."""
-        waveform = read_audio(audio) if isinstance(audio, str | os.PathLike) else np.asarray(audio).reshape(-1)
-        features = filter_banks(waveform)
-        if len(features) < SHORTEST:
-            name = audio if isinstance(audio, str | os.PathLike) else "the waveform"
-            least = 1000 * (WINDOW + (SHORTEST - 1) * SHIFT) // RATE
-            raise AudioError(f"{name}: too short ({1000 * len(waveform) / RATE:.0f} ms, the least is {least} ms)")
-        transforms = task.data_cfg.get_feature_transforms("test", False)
-        transform = CompositeAudioFeatureTransform.from_config_dict(transforms)
-        features = torch.from_numpy(transform(features) if transform else features).float()[None]
-        batch = {"src_tokens": features, "src_lengths": torch.tensor([features.size(1)]), "prev_output_tokens": None}
-        return {"net_input": batch, "target_lengths": None, "speaker": None}
+        if isinstance(audio, str | os.PathLike):
+            return model_input(task, read_audio(audio), audio)
+        return model_input(task, np.asarray(audio).reshape(-1), "the waveform")
 
     def transcribe(self, paths: Sequence[str | os.PathLike], cut: bool = False) -> Iterator[str | AudioError]:
         """The text of each file, or what is wrong with it.
@@ -84,11 +86,27 @@ class Recogniser(S2THubInterface):
                         raise AudioError(f"{told}; split it, or use --cut")
                     print(f"warning: {told}; the rest is cut off", file=sys.stderr)
                     waveform = waveform[:most]
-                if len(waveform) < WINDOW + (SHORTEST - 1) * SHIFT:
-                    self.get_model_input(self.task, os.fspath(path))  # which says so
-                yield self.predict(torch.from_numpy(waveform))
+                sample = model_input(self.task, waveform, path)
+                yield self.get_prediction(self.task, self.model, self.generator, sample)
             except AudioError as error:
                 yield error
+
+
+def model_input(task, waveform: np.ndarray, name: str | os.PathLike) -> dict:
+    """A batch of one: the features (1, frames, 80) of a waveform (samples,) at 16 kHz.
+
+    Raises:
+        AudioError: about the audio ``name``: it is too short, or has no features.
+    """
+    features = finite(filter_banks(waveform), name)
+    if len(features) < SHORTEST:
+        least = 1000 * (WINDOW + (SHORTEST - 1) * SHIFT) // RATE
+        raise AudioError(f"{name}: too short ({1000 * len(waveform) / RATE:.0f} ms, the least is {least} ms)")
+    transforms = task.data_cfg.get_feature_transforms("test", False)
+    transform = CompositeAudioFeatureTransform.from_config_dict(transforms)
+    features = torch.from_numpy(transform(features) if transform else features).float()[None]
+    batch = {"src_tokens": features, "src_lengths": torch.tensor([features.size(1)]), "prev_output_tokens": None}
+    return {"net_input": batch, "target_lengths": None, "speaker": None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,9 @@
 """From text to a score through the real command lines, in one process and in two."""
 
+import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +25,9 @@ from end_to_end import (
     shell,
     weights,
 )
+from fairseq.models.transformer import TransformerModel
 
-from b2t_fairseq import compat
+from b2t_fairseq import UserError, compat
 
 PLUGIN = ROOT / "b2t_fairseq"
 
@@ -266,6 +269,83 @@ def test_another_connections_checkpoint_is_refused(data, trained, tmp_path):
     override = ("--path", saved / "checkpoint_last.pt", "--cpu", "--model-overrides", "{'connection':'post'}")
     run = ours("generate", data, *override, check=False)
     assert run.returncode != 0 and "connection:post" in run.stdout.strip().splitlines()[-1]
+
+
+def rotated(data, folder, languages, larger=False):
+    """The data with the dictionaries' symbols in another order, and perhaps one more."""
+    folder = shutil.copytree(data, folder)
+    for language in languages:
+        path = folder / f"dict.{language}.txt"
+        lines = path.read_text(encoding="utf-8").splitlines()
+        path.write_text("\n".join([*lines[1:], lines[0], *["another 1"] * larger]) + "\n", encoding="utf-8")
+    return folder
+
+
+def the_error(printed: str) -> str:
+    (sentence,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    return sentence
+
+
+@pytest.mark.parametrize("larger", [False, True], ids=["as large", "larger"])
+def test_another_vocabulary_is_refused(larger, data, trained, tmp_path, here, monkeypatch):
+    saved, _ = trained
+    other, best = rotated(data, tmp_path / "other", ("en", "de"), larger), ("--path", saved / "checkpoint_best.pt")
+    monkeypatch.setattr("sys.stdin", io.StringIO("the man sees the dog .\n"))
+    for command_line in (
+        ("generate", other, *best, "--cpu", "--max-tokens", "300"),
+        ("interactive", other, *best, "--cpu", "-s", "en", "-t", "de"),
+        ("validate", other, *best, "--cpu", "--max-tokens", "300"),
+    ):
+        assert f"{other} has another vocabulary" in the_error(here(*command_line, status=2))
+    with pytest.raises(UserError, match="another vocabulary"):
+        TransformerModel.from_pretrained(str(saved), "checkpoint_best.pt", str(other))
+    for option in ("--restore-file", "--finetune-from-model"):
+        train = ("train", other, *NARROW, *TRAINING, "--max-epoch", "3", "--save-dir", tmp_path / option)
+        printed = here(*train, option, saved / "checkpoint_last.pt", status=2)
+        assert f"{saved}/checkpoint_last.pt was trained with another vocabulary" in the_error(printed)
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_another_vocabulary_on_one_side_is_refused(language, data, trained, tmp_path, here):
+    other = rotated(data, tmp_path / "other", [language])
+    generate = ("generate", other, "--path", trained[0] / "checkpoint_last.pt", "--cpu", "--max-tokens", "300")
+    assert "another vocabulary" in the_error(here(*generate, status=2))
+
+
+def test_counts_are_no_part_of_the_vocabulary_and_older_checkpoints_have_none(data, trained, tmp_path, here):
+    saved, _ = trained
+    counted = shutil.copytree(data, tmp_path / "counted")
+    for path in counted.glob("dict.*.txt"):
+        path.write_text(re.sub(r" \d+$", " 1", path.read_text(encoding="utf-8"), flags=re.MULTILINE), encoding="utf-8")
+    generate = ("--cpu", "--max-tokens", "300", "--path")
+    expected = hypotheses(here("generate", data, *generate, saved / "checkpoint_last.pt"))
+    assert hypotheses(here("generate", counted, *generate, saved / "checkpoint_last.pt")) == expected
+    state = compat.load_checkpoint(str(saved / "checkpoint_last.pt"))
+    assert re.fullmatch(r"\d+ pieces, [0-9a-f]{8}", state["cfg"]["model"].vocabulary)  # of a joined dictionary
+    del state["cfg"]["model"].vocabulary
+    torch.save(state, tmp_path / "older.pt")
+    assert hypotheses(here("generate", data, *generate, tmp_path / "older.pt")) == expected
+    other = rotated(data, tmp_path / "other", ("en", "de"))
+    assert hypotheses(here("generate", other, *generate, tmp_path / "older.pt"))
+    log = here("train", data, *NARROW, *TRAINING, "--max-epoch", "3", "--save-dir", tmp_path, "--restore-file",
+               tmp_path / "older.pt")  # fmt: skip
+    assert "Loaded checkpoint" in log
+
+
+def test_a_sentence_that_is_too_long_is_one_sentence(data, trained, tmp_path, here, monkeypatch):
+    saved, _ = trained
+    last = ("--path", saved / "checkpoint_last.pt", "--cpu")
+    typed = "the man sees the dog .\n" + "dog " * 6000 + "\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    told = the_error(here("interactive", data, *last, "-s", "en", "-t", "de", "--buffer-size", "2", status=2))
+    assert told.startswith("error: a sentence of 6,001 tokens") and "at most 1,024" in told
+    assert "--skip-invalid-size-inputs-valid-test" in told
+    source = (data.parent / "test.en").read_text(encoding="utf-8").splitlines()
+    longest = max(range(len(source)), key=lambda line: len(source[line].split()))
+    most = len(source[longest].split())  # with the end of the sentence one too many
+    told = the_error(here("generate", data, *last, "--max-source-positions", most, status=2))
+    numbers = [line + 1 for line, text in enumerate(source) if len(text.split()) == most]
+    assert re.search(rf"the source of sentence ({'|'.join(map(str, numbers))}) of {most + 1} tokens", told)
 
 
 @pytest.mark.parametrize(

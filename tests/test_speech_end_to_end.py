@@ -136,12 +136,15 @@ def test_transcribe_says_what_is_wrong_with_a_file_and_does_the_others(made, tra
     good = audio(tmp_path)
     (tmp_path / "text.wav").write_text("no audio")
     (tmp_path / "empty.flac").write_bytes(b"")
+    loud = np.zeros(RATE, np.float32)
+    loud[100] = 1e30
+    soundfile.write(tmp_path / "loud.wav", loud, RATE, subtype="FLOAT")
     files = [tmp_path / "text.wav", tmp_path / "empty.flac", audio(tmp_path, 0.04, name="s.wav"), tmp_path / "no.wav"]
+    files.append(tmp_path / "loud.wav")
     lines = transcribe(here, made, trained, *files, good, status=2)
     told = [line for line in lines if line.startswith("error: ")]
-    for line, file, reason in zip(
-        told, files, ("not an audio", "is empty", "too short (40 ms, the least is 65 ms)", "no such file"), strict=True
-    ):
+    reasons = ["not an audio", "is empty", "too short (40 ms, the least is 65 ms)", "no such file", "not finite"]
+    for line, file, reason in zip(told, files, reasons, strict=True):
         assert str(file) in line and reason in line
     assert any(line.startswith(f"{good}\t") for line in lines)
 
@@ -169,6 +172,19 @@ def test_transcribe_needs_its_model(made, trained, tmp_path, here, change, sente
     assert sentence in printed and "Traceback" not in printed
 
 
+@pytest.mark.parametrize(
+    "damage, sentence",
+    [
+        (lambda data: (data / "spm.model").unlink(), "spm.model, and there is no such file: prepare the folder again"),
+        (lambda data: (data / "config.yaml").write_text("a: [1\nb"), "config.yaml is not valid YAML"),
+    ],
+)
+def test_transcribe_needs_the_whole_data_folder(data, trained, tmp_path, here, damage, sentence):
+    damage(data)
+    printed = here("transcribe", "--path", trained, "--data", data, audio(tmp_path), status=2)
+    assert sentence in printed and "Traceback" not in printed
+
+
 def test_another_vocabulary_is_refused_even_if_it_is_as_large(data, trained, tmp_path, here):
     lines = (data / "dict.txt").read_text(encoding="utf-8").splitlines()
     (data / "dict.txt").write_text("\n".join([*lines[1:], lines[0]]) + "\n", encoding="utf-8")
@@ -176,6 +192,15 @@ def test_another_vocabulary_is_refused_even_if_it_is_as_large(data, trained, tmp
     assert "another vocabulary" in here(
         "generate", data, "--path", trained, "--gen-subset", "test", *GENERATING, status=2
     )
+
+
+def test_training_does_not_go_on_with_another_vocabulary(data, trained, tmp_path, here):
+    saved = shutil.copytree(trained.parent, tmp_path / "saved")
+    lines = (data / "dict.txt").read_text(encoding="utf-8").splitlines()
+    (data / "dict.txt").write_text("\n".join([*lines[1:], lines[0]]) + "\n", encoding="utf-8")
+    printed = here("train", data, *NARROW, *TRAINING, "--save-dir", saved, "--max-update", "2", status=2)
+    (sentence,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert f"{saved}/checkpoint_last.pt was trained with another vocabulary" in sentence
 
 
 def test_a_subword_model_in_the_working_folder_is_not_mistaken_for_the_datas(

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from builders import ALL_CONNECTIONS
 from end_to_end import ROOT, environment, make_data, ours
+from fairseq.models.transformer_lm import TransformerLanguageModel
 
 from b2t_fairseq import compat
 from b2t_fairseq.corpora import english_german
@@ -139,6 +141,52 @@ def test_a_part_of_the_text_has_no_perplexity(text, words, model, here):
         corpus_perplexity(read_eval_lm(log.splitlines()), read_lines(text / "wiki.valid.tokens"))
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--tokens-per-sample", "24", "--context-window", "24"), "less --context-window is 0"),
+        (("--tokens-per-sample", "24", "--context-window", "30"), "less --context-window is -6"),
+        (("--tokens-per-sample", "512"), "--tokens-per-sample 512 does not fit the model, which has 24 positions"),
+        ((), "--tokens-per-sample 1024 does not fit the model, which has 24 positions"),
+        (("--sample-break-mode", "eos", "--model-overrides", "{'max_target_positions': 0}"), "nothing to score"),
+    ],
+)
+def test_windows_that_leave_text_out_are_refused(options, reason, words, model, here):
+    evaluate = ["eval-lm", words, "--path", model / "checkpoint_last.pt", "--gen-subset", "test", "--cpu"]
+    printed = here(*evaluate, *options, status=2)
+    assert reason in printed.splitlines()[-1] and "Perplexity" not in printed
+
+
+def test_a_text_shorter_than_the_model_fits_any_window(words, model, here):
+    """24 positions less than the window, but the text has fewer words still."""
+    evaluate = ["eval-lm", words, "--path", model / "checkpoint_last.pt", "--gen-subset", "test", "--cpu"]
+    log = here(*evaluate, "--tokens-per-sample", "4000", "--model-overrides", "{'max_target_positions': 3000}")
+    assert "Perplexity" in log and "Evaluated 0 tokens" not in log
+
+
+@pytest.mark.parametrize("larger", [False, True], ids=["as large", "larger"])
+@pytest.mark.parametrize("arch", ["transformer_lm_b2t", "transformer_lm_b2t_6_tiny"])
+def test_another_vocabulary_is_refused(arch, larger, words, tmp_path, here):
+    sizes = ["--decoder-layers", "1", "--decoder-embed-dim", "16", "--decoder-attention-heads", "2"]
+    sizes += ["--arch", arch, "--task", "language_modeling", "--tokens-per-sample", "24", "--max-tokens", "240"]
+    options = [*sizes, *TRAINING, "--save-dir", tmp_path, "--max-update"]
+    here("train", words, *options, "1")
+    other = shutil.copytree(words, tmp_path / "other")
+    lines = read_lines(words / "dict.txt")
+    write(other / "dict.txt", [*lines[1:], lines[0], *["another 1"] * larger])
+    path = ["--path", tmp_path / "checkpoint_last.pt", "--cpu"]
+    for command in (
+        ["eval-lm", other, *path, "--gen-subset", "test", "--tokens-per-sample", "24"],
+        ["generate", other, *path, "--task", "language_modeling", "--sample-break-mode", "eos"],
+        ["validate", other, *path, "--max-tokens", "240"],
+        ["train", other, *options, "2"],
+    ):
+        printed = here(*command, status=2)
+        assert "another vocabulary" in printed.splitlines()[-1] and "Perplexity" not in printed
+    with pytest.raises(UserError, match="another vocabulary"):
+        TransformerLanguageModel.from_pretrained(str(tmp_path), "checkpoint_last.pt", str(other))
+
+
 def test_headlines_are_generated_and_scored(headlines, tmp_path, here, capsys):
     generate = [
         "generate",
@@ -180,7 +228,6 @@ def test_interactive_headlines(headlines):
 def test_from_pretrained(headlines, words, model, text, tmp_path):
     """Headlines, language model and translation, each by one call, as fairseq's users know it."""
     from fairseq.models.transformer import TransformerModel
-    from fairseq.models.transformer_lm import TransformerLanguageModel
 
     options = {"bpe": "sentencepiece", "sentencepiece_model": str(headlines / "subwords.model"), "cpu": True}
     hub = TransformerModel.from_pretrained(str(headlines), "checkpoint_last.pt", str(headlines / "bin"), **options)

@@ -12,6 +12,7 @@ from . import (
     bf16,
     cpu_distributed,
     cpu_precision,
+    eval_windows,
     noise,
     numpy2,
     resume_order,
@@ -34,6 +35,7 @@ SEAMS = (
     unknown_model,
     validate_task,
     audio,
+    eval_windows,
 )
 
 __all__ = ["SEAMS", "UnsafeCheckpointError", "apply", "load_checkpoint"]

@@ -23,6 +23,7 @@ from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder
 from .options import COMPILE_HELP, Plan, stack_config, write
 from .precision import BFloat16Inference
+from .vocabulary import check_vocabulary
 
 DEPTHS = (6, 16)
 CUTOFFS = "20000,60000"
@@ -68,6 +69,7 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
     )
     compile_layers: bool = field(default=False, metadata={"help": COMPILE_HELP})
     connection_signature: str = field(default="", metadata={"help": "written by the model; leave it empty"})
+    vocabulary: str = field(default="", metadata={"help": "written by the model; leave it empty"})
 
 
 @register_model("transformer_lm_b2t", dataclass=B2TLanguageModelConfig)
@@ -84,7 +86,7 @@ class B2TLanguageModel(BFloat16Inference, TransformerLanguageModel):
         """Build, initialise and sign a model.
 
         Raises:
-            UserError: a name or option that does not exist or does not go with ours.
+            UserError: a name or option that does not exist or does not go with ours, or another vocabulary.
         """
         if args.decoder_layers_to_keep:
             write(args, "decoder_layers", len(args.decoder_layers_to_keep.split(",")))
@@ -93,12 +95,14 @@ class B2TLanguageModel(BFloat16Inference, TransformerLanguageModel):
             write(args, "max_target_positions", longest)
         flat = as_namespace(args)
         plan = Plan.from_args(flat)
+        vocabulary = check_vocabulary(args, task, task.source_dictionary, task.target_dictionary)
         embedding = build_embedding(flat, task.source_dictionary)
         cfg = TransformerConfig.from_namespace(flat)
         config = stack_config(flat, "decoder", has_cross_attention=False, other_depth=None)
         stack = plan.build_stack(config, flat.decoder_layerdrop, flat.checkpoint_activations)
         model = cls(B2TTransformerDecoder(cfg, task.target_dictionary, embedding, stack))
         model.signature = plan.finish(args, Stacks(decoder=stack, target_embedding=embedding))
+        model.vocabulary = vocabulary
         return model
 
     def set_beam_size(self, beam: int) -> None:

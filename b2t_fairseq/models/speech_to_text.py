@@ -5,7 +5,6 @@
 """
 
 import copy
-import hashlib
 import os
 from functools import partial
 from typing import Any
@@ -25,6 +24,7 @@ from .encoder_decoder import B2TTransformerDecoder
 from .encoder_out import LazyReordering
 from .options import Plan, add_connection_args, stack_config, write
 from .precision import BFloat16Inference
+from .vocabulary import check_vocabulary
 
 DEPTHS = ((6, 6), (12, 6))
 SIZES = {
@@ -100,10 +100,10 @@ class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerMode
         """Build, initialise and sign a model.
 
         Raises:
-            UserError: a name or option that does not exist or does not go with ours.
+            UserError: a name or option that does not exist or does not go with ours, or another vocabulary.
         """
         plan = Plan.from_args(as_namespace(args))
-        check_vocabulary(args, task)
+        vocabulary = check_vocabulary(args, task, task.target_dictionary)
         # a trained model's own weights hold all that its training began from
         is_trained = getattr(args, "connection_signature", None) is not None
         pretrained = None if is_trained else getattr(args, "load_pretrained_encoder_from", None)
@@ -112,6 +112,7 @@ class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerMode
         model = super().build_model(args, task)
         encoder, decoder = model.encoder.transformer_layers, model.decoder.layers
         model.signature = plan.finish(args, Stacks(encoder, decoder, target_embedding=model.decoder.embed_tokens))
+        model.vocabulary = vocabulary
         if pretrained:  # after the initialisation, which would undo it
             checkpoint_utils.load_pretrained_component_from_model(model.encoder, pretrained)
         return model
@@ -149,24 +150,6 @@ class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerMode
     def build_decoder(cls, args, task, embed_tokens):
         cfg = TransformerConfig.from_namespace(as_namespace(args))
         return SpeechDecoder(cfg, task.target_dictionary, embed_tokens, build_stack(args, "decoder"))
-
-
-def check_vocabulary(args: Any, task: Any) -> None:
-    """Refuse a checkpoint whose pieces are not those of the data folder; a new model notes its own.
-
-    Raises:
-        UserError: other pieces, or the same in another order, even if there are as many.
-    """
-    symbols = task.target_dictionary.symbols
-    found = f"{len(symbols)} pieces, {hashlib.sha256(chr(10).join(symbols).encode()).hexdigest()[:8]}"
-    expected = getattr(args, "vocabulary", None)
-    if expected not in (None, found):
-        folder = getattr(getattr(task, "args", None), "data", "the data folder")
-        raise UserError(
-            f"{folder} has another vocabulary ({found}) than the one this checkpoint was trained with ({expected}): "
-            "name the data folder of that training"
-        )
-    write(args, "vocabulary", found)
 
 
 def build_stack(args: Any, side: str) -> Stack:

@@ -17,6 +17,7 @@ from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder, B2TTransformerEncoder
 from .options import Plan, add_connection_args, stack_config, write
 from .precision import BFloat16Inference
+from .vocabulary import check_vocabulary
 
 DEPTHS = ((6, 6), (12, 12), (18, 18), (36, 36), (50, 50), (60, 12), (100, 100))
 SIZES = {
@@ -48,14 +49,15 @@ class B2TTransformerModel(BFloat16Inference, TransformerModel):
         """Build, initialise and sign a model.
 
         Raises:
-            UserError: a name or option that does not exist or does not go with ours.
+            UserError: a name or option that does not exist or does not go with ours, or another vocabulary.
         """
         namespace = as_namespace(args)
         plan = Plan.from_args(namespace)
+        vocabulary = check_vocabulary(args, task, task.source_dictionary, task.target_dictionary)
         model = super().build_model(namespace, task)
         encoder, decoder = model.encoder, model.decoder
         stacks = Stacks(encoder.layers, decoder.layers, encoder.embed_tokens, decoder.embed_tokens)
-        model.signature = plan.finish(args, stacks)
+        model.signature, model.vocabulary = plan.finish(args, stacks), vocabulary
         return model
 
     @classmethod
