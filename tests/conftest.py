@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -12,6 +13,8 @@ import torch
 from b2t_fairseq import cli
 
 torch.set_num_threads(1)
+# a shell gives its background jobs an ignored SIGINT, which the programs under test would inherit
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
