@@ -5,6 +5,7 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor
 from torch.nn import functional as F
 
+is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # torch < 2.3 does not tell
 STEPS = 2**16  # a 16-bit random number decides about each element
 
 
@@ -37,7 +38,7 @@ class Dropout(FairseqDropout):
         """x of any shape, with each element zeroed with probability p and the others scaled by 1/(1-p)."""
         if not self.active_p:
             return x
-        if x.device.type == "cpu" and self.p < 1 and not torch.compiler.is_compiling():
+        if x.device.type == "cpu" and self.p < 1 and not is_compiling():
             return MaskedByBits.apply(x, self.p)
         return F.dropout(x, self.p, training=True, inplace=inplace)
 
