@@ -14,10 +14,10 @@ from . import connections, models, optim  # noqa: E402
 from .cpu_memory import keep_freed_memory  # noqa: E402
 from .init.admin import profile_before_first_update  # noqa: E402
 from .preemption import stop_on_sigterm  # noqa: E402
-from .resume import check_signature_on_resume  # noqa: E402
+from .resume import check_checkpoints_on_resume  # noqa: E402
 
 keep_freed_memory()
-check_signature_on_resume()
+check_checkpoints_on_resume()
 profile_before_first_update()
 stop_on_sigterm()
 

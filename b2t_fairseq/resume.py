@@ -18,9 +18,9 @@ from .signature import check_same_function, signature_of
 _trained: ContextVar[Any] = ContextVar("the model being trained", default=None)
 
 
-def check_signature_on_resume() -> None:
+def check_checkpoints_on_resume() -> None:
     """Let fairseq's trainer compare signature and vocabulary of a checkpoint with its model's before it takes it."""
-    if hasattr(Trainer.load_checkpoint, "checks_signature"):
+    if hasattr(Trainer.load_checkpoint, "checks_checkpoints"):
         return
     load_into_trainer, load_to_cpu = Trainer.load_checkpoint, checkpoint_utils.load_checkpoint_to_cpu
 
@@ -41,7 +41,7 @@ def check_signature_on_resume() -> None:
         check_same_vocabulary(state, getattr(model, "vocabulary", None), path)
         return state
 
-    load_checkpoint.checks_signature = True
+    load_checkpoint.checks_checkpoints = True
     Trainer.load_checkpoint = load_checkpoint
     checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
 

@@ -139,7 +139,7 @@ def other_cases() -> Iterable[Case]:
 
 CASES = {case.name: case for case in (*training_cases(), *decoding_cases(), *other_cases())}
 
-#: without arguments: about 10 minutes on two cores
+#: what is measured without arguments
 DEFAULT = (
     "train-6-6-w512-t1024",
     "train-18-18-w512-t1024",

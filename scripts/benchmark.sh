@@ -6,8 +6,8 @@ usage() {
   cat << 'TEXT'
 usage: bash scripts/benchmark.sh [--python PYTHON] [--torch cpu|cuda] [--dry-run] [arguments of python -m benchmarks]
 
-Measures training, decoding and memory of ours and of stock fairseq in turns, with the environment of quickstart.sh. About
-10 minutes on 2 idle CPU cores. All arguments that are not listed here go to python -m benchmarks:
+Measures training and decoding of ours and of stock fairseq in turns, with the environment of quickstart.sh. All
+arguments that are not listed here go to python -m benchmarks:
 
   CASE …            what to measure (default: a short set): names, beginnings of names (train, decode-18-18), patterns
   --list            print the cases

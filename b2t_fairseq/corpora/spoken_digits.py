@@ -27,6 +27,7 @@ NUMBERS = range(3, 8)  # digits of an utterance
 # How often a training recording is used, in other company and at another speed each time, and in numbers of how many
 # digits: single words show a model what a digit sounds like before it has learnt where in a number to listen.
 TRAINING_TURNS = (range(1, 3), NUMBERS, NUMBERS, NUMBERS)
+MAKING = repr((SPEEDS, ROOM, NUMBERS, TRAINING_TURNS))  # what the corpus depends on besides its recordings
 Recordings = Mapping[str, Mapping[str, Sequence[Path]]]  # speaker -> digit -> files, in order of their index
 
 

@@ -139,7 +139,6 @@ def test_no_side_outlives_a_benchmark_that_is_killed():
 import os, signal, tempfile
 from benchmarks.cases import CASES
 from benchmarks.sides import Conditions, start
-import tempfile
 side = start(CASES["gemm-1024x128x384"].ours, Conditions(1, "cpu", tempfile.mkdtemp()))
 print(side.process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from b2t_fairseq import cli
-from b2t_fairseq.corpora import dtmf
+from b2t_fairseq.corpora import dtmf, spoken_digits
 from b2t_fairseq.errors import UserError
 from b2t_fairseq.evaluation.wer import word_error_rate
 from b2t_fairseq.reproduce.quickstart import Plan, main, parse
@@ -47,6 +47,13 @@ def test_the_plan_names_all_splits_and_writes_nothing(library):
     assert re.findall(r"--gen-subset (\S+)", text) == ["test-clean", "test-other"] * 2
     assert "preprocess" not in text and "--ctc-weight" in text and not (library.parent / "run").exists()
     assert "s2t_transformer_b2t_12_6_tiny " in "\n".join(plan_for(library, "--layers", "12-6").lines())
+
+
+def test_a_corpus_made_in_another_way_is_another_corpus(singles, library, monkeypatch):
+    before = [plan_for(data).data for data in (singles, library)]
+    monkeypatch.setattr(spoken_digits, "MAKING", "without noise")
+    after = [plan_for(data).data for data in (singles, library)]
+    assert before[0] != after[0] and before[1] == after[1]
 
 
 def test_spoken_digits_are_recognised_and_hold_a_speaker_out(singles):

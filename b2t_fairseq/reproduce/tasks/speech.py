@@ -112,7 +112,8 @@ class SpeechRecognition(Task):
         )
         states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
         features = repr(sorted(self.options.recipe["features"].items()))
-        return fingerprint(repr(states), str(self.held_out), str(self.vocabulary), features, __version__)
+        making = spoken_digits.MAKING if self.held_out else ""
+        return fingerprint(repr(states), str(self.held_out), making, str(self.vocabulary), features, __version__)
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
         counts_file = folder / "counts.json"
