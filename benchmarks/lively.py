@@ -1,7 +1,8 @@
 """A randomly initialised translation model that behaves like a trained one as far as beam search can tell.
 
-A deep random network says one word for ever, because its states differ little from each other. Here its output layer
-is made to look at the differences, and to end each sentence of a batch at a step of its own.
+A deep random network says one word for ever, because its states differ little from each other. Here its sub-layers add
+less, as in a trained one, so that states stay apart; its output layer is made to look at the differences, and to end
+each sentence of a batch at a step of its own.
 """
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from . import batches
 
+BRANCH = 0.25  # what the last weights of every sub-layer are multiplied with
 LOGIT_SPREAD = 4.0  # standard deviation over the words; a trained model is as sure of itself
 SLOPE = 2.0  # by which EOS's logit, minus the best word's, grows with each step
 FIRST, STEPS = 20, 38  # sentences end from here to there, as translations of a length-sorted batch of 28 words do
@@ -17,8 +19,11 @@ FIRST, STEPS = 20, 38  # sentences end from here to there, as translations of a 
 
 @torch.no_grad()
 def enliven(model, task, sample: dict) -> None:
-    """Rewrites the output layer of a model with untied embeddings, for one batch."""
+    """Rewrites weights of a model with untied embeddings, for one batch; their number and the work stay the same."""
     model.eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("out_proj.weight", "fc2.weight")):
+            parameter *= BRANCH
     weight = model.decoder.output_projection.weight
     weight *= LOGIT_SPREAD
     x = states(model, task, sample).flatten(0, 1)  # (T, B, C) -> (T * B, C)

@@ -96,8 +96,8 @@ class MultiheadAttention(nn.Module):
             k, v = cache.source(self, lambda: self.keys_and_values(memory))
             mask = cache.memory_mask
         mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
-        is_short = cache is None and q.device.type == "cpu" and k.size(2) <= LONGEST_PLAIN
-        if need_weights or is_short:
+        is_plain = k.size(2) <= LONGEST_PLAIN if cache is None else cache.is_large and memory is not None
+        if need_weights or (is_plain and q.device.type == "cpu"):
             x, weights = self.attend_plainly(q, k, v, mask, causal)
         else:
             p = self.dropout_module.active_p
@@ -124,7 +124,7 @@ class MultiheadAttention(nn.Module):
             mask = additive_mask(None, q, causal_length=q.size(2))
         if mask is not None:
             scores = scores + mask
-        probabilities = scores.softmax(-1, torch.promote_types(scores.dtype, torch.float32))
+        probabilities = scores.softmax(-1)
         return self.dropout_module(probabilities.to(v.dtype)) @ v, probabilities.transpose(0, 1)
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:

@@ -2,12 +2,13 @@
 
 Stock decoding copies every cache twice a step, to follow the beam and to append. Here the keys of all hypotheses of a
 sentence stand side by side, new ones are written behind them in place, and each hypothesis attends to those of its own
-ancestors through a mask; following the beam reorders a small table of ancestors. Keys and values of the source are held
-once a sentence, for all its hypotheses.
+ancestors through a mask; following the beam reorders a small table of their positions. Keys that no hypothesis descends
+from any more are squeezed out when they have become many. Keys and values of the source are held once a sentence, for
+all its hypotheses.
 
 Words: a *row* is a hypothesis, as in fairseq's generator, which keeps the `beam` rows of a *sentence* together:
 R = S x beam rows, row r of sentence r // beam. Each sentence has a *slot* in the buffers; when sentences are finished
-the last ones move to the slots that become free.
+the last ones move to the slots that become free. Layers see the rows by slot: `enter` and `leave` translate.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from .masks import additive_mask, as_scores
-from .packed import prepared
+from .packed import FEWEST_ROWS, prepared
 
 FIRST_CAPACITY = 32  # positions; doubled when they are full
+SQUEEZE_EVERY = 8  # steps; then keys without descendants are counted
+SQUEEZE_BELOW = 0.6  # of the keys alive: squeezing costs about what attending once does, and then saves at each step
 WIDEST_BEAM = 16  # with more hypotheses the hidden keys cost more than copying: each row is its own sentence then
 
 
@@ -35,12 +38,14 @@ class DecodingCache:
     def __init__(self, rows: int, beam: int = 1, memory: Tensor | None = None, memory_padding: Tensor | None = None):
         self.memory = memory
         self.beam, self.sentences, self.length = beam, rows // beam, 0
+        self.used = 0  # positions in the buffers of keys and values
+        self.is_large = rows >= FEWEST_ROWS
         self.slots: Tensor | None = None  # (S,) the sentences' slots; None: 0...S-1
         self.rows_by_slot: Tensor | None = None  # (S,) its inverse
-        self.ancestors: Tensor | None = None  # (R, length): in which place of its sentence's beam each key was written
+        self.ancestors: Tensor | None = None  # (R, length): where in its sentence's buffers each row's keys stand
         self.hidden: Tensor | None = None  # (R, length) bool: padding among the tokens so far; None: none
         self.memory_padding = memory_padding
-        self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, length * beam)
+        self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, used)
         self.memory_mask: Tensor | None = None  # (S, 1, 1, T_source)
         self.written: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, capacity * beam, d_head)
         self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
@@ -59,8 +64,9 @@ class DecodingCache:
         """
         self.length += 1
         if self.beam > 1:
-            own = torch.arange(self.beam, device=like.device).repeat(self.sentences).unsqueeze(1)
+            own = torch.arange(self.used, self.used + self.beam, device=like.device).repeat(self.sentences).unsqueeze(1)
             self.ancestors = own if self.ancestors is None else torch.cat([self.ancestors, own], 1)
+        self.used += self.beam
         if padding is not None or self.hidden is not None:
             before = self.length - 1
             nothing = torch.zeros(self.rows, before, dtype=torch.bool, device=like.device)
@@ -73,25 +79,31 @@ class DecodingCache:
             self.memory_mask = additive_mask(self.memory_padding[: self.sentences], like)
 
     def hidden_keys(self, device: torch.device) -> Tensor | None:
-        """(S, 1, beam, length * beam) bool: which of a sentence's keys each of its rows must not see."""
+        """(S, 1, beam, used) bool: which of a sentence's keys each of its rows must not see."""
         if self.beam == 1:
             return None if self.hidden is None else self.hidden[:, None, None, :]
-        hidden = self.ancestors.unsqueeze(-1) != torch.arange(self.beam, device=device)  # (R, length, beam)
-        if self.hidden is not None:
-            hidden = hidden | self.hidden.unsqueeze(-1)
-        return hidden.view(self.sentences, 1, self.beam, -1)
+        everything = torch.ones(self.rows, self.used, dtype=torch.bool, device=device)
+        own = torch.zeros_like(self.ancestors, dtype=torch.bool) if self.hidden is None else self.hidden
+        return everything.scatter_(1, self.ancestors, own).view(self.sentences, 1, self.beam, -1)
 
     def by_slot(self, x: Tensor | None) -> Tensor | None:
         """(S, ...) from the order of the sentences to that of their slots."""
         return x if x is None or self.slots is None else x.index_select(0, self.rows_by_slot)
 
+    def enter(self, x: Tensor) -> Tensor:
+        """(1, R, C) from the generator's order of the rows to that of the slots, as layers want it."""
+        return x if self.slots is None else self.by_slot(x.view(self.sentences, self.beam, -1)).view_as(x)
+
+    def leave(self, x: Tensor) -> Tensor:
+        """(1, R, C) back in the generator's order."""
+        return x if self.slots is None else x.view(self.sentences, self.beam, -1)[self.slots].view_as(x)
+
     def grouped(self, x: Tensor) -> Tensor:
-        """(1, R, C) -> (beam, S, C) by slot: the rows of a sentence as positions of one sequence."""
-        return self.by_slot(x.view(self.sentences, self.beam, -1)).transpose(0, 1)
+        """(1, R, C) -> (beam, S, C): the rows of a sentence as positions of one sequence."""
+        return x.view(self.sentences, self.beam, -1).transpose(0, 1)
 
     def ungrouped(self, x: Tensor) -> Tensor:
-        """(S, H, beam, d) by slot -> (1, R, H * d)."""
-        x = x if self.slots is None else x.index_select(0, self.slots)
+        """(S, H, beam, d) -> (1, R, H * d)."""
         return x.transpose(1, 2).reshape(1, self.rows, -1)
 
     def ungrouped_weights(self, weights: Tensor) -> Tensor:
@@ -100,8 +112,8 @@ class DecodingCache:
         return weights.reshape(weights.size(0), self.rows, 1, -1)
 
     def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, length * beam, d_head)."""
-        end = self.length * self.beam
+        """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, used, d_head)."""
+        end = self.used
         if module not in self.written:
             self.written[module] = tuple(with_capacity(x, FIRST_CAPACITY * self.beam) for x in (k, v))
         elif self.written[module][0].size(2) < end:
@@ -122,7 +134,10 @@ class DecodingCache:
     def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Keys and values of the source (S, H, T_source, d_head), by slot; projected at the first step only."""
         if module not in self.sources:
-            self.sources[module] = project()
+            k, v = project()
+            if self.is_large:  # as many small products read them fastest
+                k, v = k.mT.contiguous().mT, v.contiguous()
+            self.sources[module] = k, v
         return tuple(x[: self.sentences] for x in self.sources[module])
 
     def reorder(self, order: Tensor) -> None:
@@ -139,6 +154,8 @@ class DecodingCache:
         if self.hidden is not None:
             self.hidden = self.hidden.index_select(0, order)
         self.keep(sentences)
+        if self.beam > 1 and self.length % SQUEEZE_EVERY == 0:
+            self.squeeze()
 
     def keeps_sentences_together(self, order: Tensor) -> bool:
         """Whether each `beam` rows of the new order come from one sentence."""
@@ -169,6 +186,25 @@ class DecodingCache:
         is_in_order = torch.equal(slots, torch.arange(count, device=slots.device))
         self.slots, self.rows_by_slot = (None, None) if is_in_order else (slots, slots.argsort())
 
+    def squeeze(self) -> None:
+        """Move the keys and values that have descendants to the front, where many have none."""
+        alive = torch.zeros(self.rows, self.used, dtype=torch.bool, device=self.ancestors.device)
+        alive = alive.scatter_(1, self.ancestors, True).view(self.sentences, self.beam, -1).any(1)
+        count = int(alive.sum(1).max())
+        if count > SQUEEZE_BELOW * self.used:
+            return
+        places = alive.cumsum(1).sub_(1).repeat_interleave(self.beam, 0)
+        self.ancestors = places.gather(1, self.ancestors)
+        # (S, count) in the order of the slots; sentences with fewer living keys take some dead ones along
+        kept = self.by_slot(alive.byte().argsort(dim=1, descending=True, stable=True)[:, :count])
+        for buffers in self.written.values():
+            for x in buffers:
+                _, heads, capacity, width = x.shape
+                first = torch.arange(self.sentences * heads, device=x.device).view(-1, heads, 1) * capacity
+                rows = x.view(-1, width).index_select(0, (first + kept.unsqueeze(1)).flatten())
+                x[: self.sentences, :, :count] = rows.view(self.sentences, heads, count, width)
+        self.used = count
+
     def for_each_buffer(self, change: Callable[[Tensor], Tensor]) -> None:
         """Apply `change` to everything that is held by slot."""
         for buffers in (self.written, self.sources):
@@ -181,17 +217,15 @@ class DecodingCache:
         """The general form: make each row a sentence of its own (beam 1), which may go anywhere."""
         slots = torch.arange(self.sentences, device=self.ancestors.device) if self.slots is None else self.slots
         slots = slots.repeat_interleave(self.beam)
-        times = torch.arange(self.length, device=slots.device)
         for module, buffers in self.written.items():
             rows = []
             for x in buffers:
-                x = x.view(x.size(0), x.size(1), -1, self.beam, x.size(3))
-                own = x[slots.unsqueeze(1), :, times, self.ancestors]  # (R, length, H, d_head)
-                rows.append(with_capacity(own.transpose(1, 2), x.size(2)))
+                own = x[slots.unsqueeze(1), :, self.ancestors]  # (R, length, H, d_head)
+                rows.append(with_capacity(own.transpose(1, 2), self.length + FIRST_CAPACITY))
             self.written[module] = tuple(rows)
         self.sources = {module: (k[slots], v[slots]) for module, (k, v) in self.sources.items()}
         self.memory_padding = None if self.memory_padding is None else self.memory_padding[slots]
-        self.sentences, self.beam = self.rows, 1
+        self.sentences, self.beam, self.used = self.rows, 1, self.length
         self.slots = self.rows_by_slot = self.ancestors = None
 
 
