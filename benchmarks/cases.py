@@ -63,11 +63,11 @@ def language_model(arch: str, tokens: int, *more: str) -> Side:
     return Side(side_name(arch), "training", given, arch != "transformer_lm")
 
 
-def decoding(arch: str, depth: int, beam: int, sentences: int, bf16: bool = False) -> Side:
-    """A side that translates a batch at width 512."""
+def decoding(arch: str, depth: int, beam: int, sentences: int, bf16: bool = False, times: int = 1) -> Side:
+    """A side that translates a batch at width 512, into `times` as many words."""
     arguments = [f"--arch={arch}", *TRANSLATION, *UPDATE, *sizes(512, encoder=depth, decoder=depth)]
-    given = {"arguments": arguments, "sentences": sentences, "beam": beam, "vocabulary": VOCABULARY, "bf16": bf16}
-    return Side(side_name(arch), "decoding", given, arch != "transformer")
+    given = {"arguments": arguments, "sentences": sentences, "beam": beam, "vocabulary": VOCABULARY}
+    return Side(side_name(arch), "decoding", {**given, "bf16": bf16, "times": times}, arch != "transformer")
 
 
 def side_name(arch: str) -> str:
@@ -113,6 +113,9 @@ def decoding_cases() -> Iterable[Case]:
                 stock, name = decoding("transformer", depth, beam, sentences), f"{depth}-{depth}-{search}-b{sentences}"
                 yield Case(f"decode-{name}", decoding(arch_of("post"), depth, beam, sentences), stock)
                 yield Case(f"decode-{name}-bf16", decoding(arch_of("post"), depth, beam, sentences, bf16=True), stock)
+    for sentences in (16, 64):
+        stock, ours = (decoding(arch, 18, 4, sentences, times=5) for arch in ("transformer", arch_of("post")))
+        yield Case(f"decode-18-18-beam4-b{sentences}-long", ours, stock)
 
 
 def other_cases() -> Iterable[Case]:

@@ -18,17 +18,17 @@ FIRST, STEPS = 20, 38  # sentences end from here to there, as translations of a 
 
 
 @torch.no_grad()
-def enliven(model, task, sample: dict) -> None:
-    """Rewrites weights of a model with untied embeddings, for one batch; their number and the work stay the same."""
+def enliven(model, task, sample: dict, times: int = 1) -> None:
+    """Rewrites weights of a model with untied embeddings, for one batch, so that its hypotheses end between `times` 20
+    and `times` 38 words; the number of weights and the work they make stay the same."""
     model.eval()
     for name, parameter in model.named_parameters():
         if name.endswith(("out_proj.weight", "fc2.weight")):
             parameter *= BRANCH
     weight = model.decoder.output_projection.weight
     weight *= LOGIT_SPREAD
-    x = states(model, task, sample).flatten(0, 1)  # (T, B, C) -> (T * B, C)
-    look_at_differences(weight, x)
-    end_at_different_steps(weight, states(model, task, sample))
+    look_at_differences(weight, states(model, task, sample, times * STEPS).flatten(0, 1))  # (T * B, C)
+    end_at_different_steps(weight, states(model, task, sample, times * STEPS), times * FIRST)
 
 
 def look_at_differences(weight: Tensor, x: Tensor) -> None:
@@ -41,11 +41,11 @@ def look_at_differences(weight: Tensor, x: Tensor) -> None:
     weight -= torch.outer(weight @ unit, unit)
 
 
-def end_at_different_steps(weight: Tensor, x: Tensor) -> None:
+def end_at_different_steps(weight: Tensor, x: Tensor, first: int) -> None:
     """Fits EOS's row of (V, C) to states x (T, B, C): its logit overtakes the best word's at another step each."""
     steps, sentences, _ = x.shape
     order = torch.randperm(sentences, generator=torch.Generator().manual_seed(0))
-    ends = torch.linspace(FIRST, steps - 1, sentences + 2)[1:-1][order]
+    ends = torch.linspace(first, steps - 1, sentences + 2)[1:-1][order]
     best = (x @ weight.T).amax(-1)
     wanted = best + SLOPE * (torch.arange(steps).unsqueeze(1) - ends)
     x, wanted = x.flatten(0, 1).double(), wanted.flatten().double()
@@ -54,11 +54,11 @@ def end_at_different_steps(weight: Tensor, x: Tensor) -> None:
     weight[batches.EOS] = torch.linalg.solve(squares, x.T @ wanted).to(weight)
 
 
-def states(model, task, sample: dict) -> Tensor:
+def states(model, task, sample: dict, steps: int) -> Tensor:
     """What the output layer reads while a batch is decoded greedily and no sentence may end: (T, B, C)."""
     seen = []
     hook = model.decoder.output_projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -1]))
-    endless = GenerationConfig(beam=1, min_len=STEPS, max_len_a=0, max_len_b=STEPS)
+    endless = GenerationConfig(beam=1, min_len=steps, max_len_a=0, max_len_b=steps)
     task.inference_step(task.build_generator([model], endless), [model], sample)
     hook.remove()
-    return torch.stack(seen[:STEPS])
+    return torch.stack(seen[:steps])

@@ -86,6 +86,7 @@ class Decoding:
         beam: hypotheses a sentence.
         vocabulary: size of the dictionary.
         bf16: decode in bfloat16.
+        times: how many times as long as the source the hypotheses are, about.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Decoding:
         beam: int,
         vocabulary: int,
         bf16: bool = False,
+        times: int = 1,
     ):
         cfg = configure(arguments, folder, device, vocabulary)
         torch.manual_seed(1)
@@ -105,12 +107,12 @@ class Decoding:
         sample = batches.translation_batch(0, vocabulary, seed=3, sentences=sentences)
         weights = Path(folder) / "weights.pt"
         if not weights.exists():
-            enliven(self.model, self.task, sample)
+            enliven(self.model, self.task, sample, times)
             torch.save(self.model.state_dict(), weights)
         self.model.load_state_dict(torch.load(weights))
         self.model.eval().to(device=device, dtype=torch.bfloat16 if bf16 else torch.float32)
         self.model.prepare_for_inference_(cfg)
-        search = GenerationConfig(beam=beam, max_len_a=1.0, max_len_b=20)
+        search = GenerationConfig(beam=beam, max_len_a=times, max_len_b=20)
         self.generator = self.task.build_generator([self.model], search)
         self.sample, self.device = utils.move_to_cuda(sample) if device == "cuda" else sample, device
 

@@ -59,6 +59,10 @@ class MultiheadAttention(nn.Module):
     def split_heads(self, x: Tensor, norm: str) -> Tensor:
         """(T, B, C) -> (B, H, T, d_head), normalised per head if the connection asked for it."""
         x = x.view(x.size(0), x.size(1), self.heads, self.head_width).permute(1, 2, 0, 3)
+        return self.normed(x, norm)
+
+    def normed(self, x: Tensor, norm: str) -> Tensor:
+        """(B, H, T, d_head), normalised per head if the connection asked for it."""
         return self.get_submodule(f"{norm}_layer_norm")(x) if norm in self.inner_norms else x
 
     def forward(
@@ -87,20 +91,20 @@ class MultiheadAttention(nn.Module):
             q = self.split_heads(self.q_proj(query), "q")
             k, v = self.keys_and_values(query if memory is None else memory)
         elif memory is None:
-            qkv = cache.linear(self.q_proj, self.k_proj, self.v_proj)(query).chunk(3, -1)
-            q, *new = (self.split_heads(cache.grouped(x), norm) for x, norm in zip(qkv, "qkv", strict=True))
+            qkv = cache.linear(self.q_proj, self.k_proj, self.v_proj)(query)
+            q, *new = map(self.normed, cache.grouped(qkv, self.heads, 3), "qkv")
             k, v = cache.extend(self, *new)
             mask = cache.mask
         else:
-            q = self.split_heads(cache.grouped(cache.linear(self.q_proj)(query)), "q")
+            (q,) = map(self.normed, cache.grouped(cache.linear(self.q_proj)(query), self.heads), "q")
             k, v = cache.source(self, lambda: self.keys_and_values(memory))
             mask = cache.memory_mask
-        mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
         is_plain = k.size(2) <= LONGEST_PLAIN if cache is None else cache.is_large and memory is not None
         if need_weights or (is_plain and q.device.type == "cpu"):
             x, weights = self.attend_plainly(q, k, v, mask, causal)
         else:
             p = self.dropout_module.active_p
+            mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
             x, weights = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal), None
         if cache is None:
             x = x.permute(2, 0, 1, 3).reshape(query.shape)  # (B, H, T, d_head) -> (T, B, C)
@@ -119,11 +123,12 @@ class MultiheadAttention(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
     ) -> tuple[Tensor, Tensor]:
         """The same attention by products and softmax, with the probabilities (H, B, T, S) at hand."""
-        scores = (q * self.head_width**-0.5) @ k.transpose(-2, -1)
+        scores = (q * self.head_width**-0.5) @ k.mT
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # also faster: a CPU's sums in bf16 are slow
         if causal:
-            mask = additive_mask(None, q, causal_length=q.size(2))
+            mask = additive_mask(None, scores, causal_length=q.size(2))
         if mask is not None:
-            scores = scores + mask
+            scores += mask.to(scores.dtype)
         probabilities = scores.softmax(-1)
         return self.dropout_module(probabilities.to(v.dtype)) @ v, probabilities.transpose(0, 1)
 

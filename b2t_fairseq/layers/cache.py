@@ -47,7 +47,7 @@ class DecodingCache:
         self.memory_padding = memory_padding
         self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, used)
         self.memory_mask: Tensor | None = None  # (S, 1, 1, T_source)
-        self.written: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, capacity * beam, d_head)
+        self.written: dict[object, Tensor] = {}  # module -> keys and values (2, S, H, capacity, d_head)
         self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
         self.sources: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, T_source, d_head)
 
@@ -98,9 +98,9 @@ class DecodingCache:
         """(1, R, C) back in the generator's order."""
         return x if self.slots is None else x.view(self.sentences, self.beam, -1)[self.slots].view_as(x)
 
-    def grouped(self, x: Tensor) -> Tensor:
-        """(1, R, C) -> (beam, S, C): the rows of a sentence as positions of one sequence."""
-        return x.view(self.sentences, self.beam, -1).transpose(0, 1)
+    def grouped(self, x: Tensor, heads: int, parts: int = 1) -> tuple[Tensor, ...]:
+        """(1, R, parts * H * d) -> `parts` times (S, H, beam, d): a sentence's rows as positions of one sequence."""
+        return x.view(self.sentences, self.beam, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
     def ungrouped(self, x: Tensor) -> Tensor:
         """(S, H, beam, d) -> (1, R, H * d)."""
@@ -113,22 +113,21 @@ class DecodingCache:
 
     def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, used, d_head)."""
-        end = self.used
-        if module not in self.written:
-            self.written[module] = tuple(with_capacity(x, FIRST_CAPACITY * self.beam) for x in (k, v))
-        elif self.written[module][0].size(2) < end:
-            self.written[module] = tuple(with_capacity(x, 2 * x.size(2)) for x in self.written[module])
-        views = []
-        for buffer, new in zip(self.written[module], (k, v), strict=True):
-            active = buffer[: self.sentences]
-            active[:, :, end - self.beam : end] = new
-            views.append(active[:, :, :end])
-        return tuple(views)
+        buffer = self.written.get(module)
+        if buffer is None:
+            buffer = k.new_empty(2, *k.shape[:2], FIRST_CAPACITY * self.beam, k.size(3))
+        elif buffer.size(3) < self.used:
+            buffer = with_capacity(buffer, 2 * buffer.size(3))
+        self.written[module] = buffer
+        keys, values = (x[: self.sentences, :, : self.used] for x in (buffer[0], buffer[1]))
+        keys[:, :, -self.beam :], values[:, :, -self.beam :] = k, v
+        return keys, values
 
-    def linear(self, *modules: nn.Linear) -> Callable[[Tensor], Tensor]:
-        """The product with the modules' weights, one below the other; prepared at the first step of a generation."""
+    def linear(self, *modules: nn.Linear, relu: bool = False) -> Callable[[Tensor], Tensor]:
+        """The product with the modules' weights, one below the other, and ReLU if wanted; prepared at the first step of
+        a generation."""
         if modules not in self.linears:
-            self.linears[modules] = prepared(modules, self.rows)
+            self.linears[modules] = prepared(modules, self.rows, relu)
         return self.linears[modules]
 
     def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -177,10 +176,10 @@ class DecodingCache:
             is_taken = torch.zeros(self.sentences, dtype=torch.bool, device=slots.device)
             is_taken[slots] = True
             free, moving = (~is_taken[:count]).nonzero().flatten(), (slots >= count).nonzero().flatten()
-            self.for_each_buffer(lambda x: x.index_copy_(0, free, x.index_select(0, slots[moving])))
+            self.for_each_buffer(lambda x, dim: x.index_copy_(dim, free, x.index_select(dim, slots[moving])))
             slots = slots.index_copy(0, moving, free)
         else:
-            self.for_each_buffer(lambda x: x.index_select(0, slots))
+            self.for_each_buffer(lambda x, dim: x.index_select(dim, slots))
             slots = torch.arange(count, device=slots.device)
         self.sentences = count
         is_in_order = torch.equal(slots, torch.arange(count, device=slots.device))
@@ -197,32 +196,28 @@ class DecodingCache:
         self.ancestors = places.gather(1, self.ancestors)
         # (S, count) in the order of the slots; sentences with fewer living keys take some dead ones along
         kept = self.by_slot(alive.byte().argsort(dim=1, descending=True, stable=True)[:, :count])
-        for buffers in self.written.values():
-            for x in buffers:
-                _, heads, capacity, width = x.shape
-                first = torch.arange(self.sentences * heads, device=x.device).view(-1, heads, 1) * capacity
-                rows = x.view(-1, width).index_select(0, (first + kept.unsqueeze(1)).flatten())
-                x[: self.sentences, :, :count] = rows.view(self.sentences, heads, count, width)
+        for buffer in self.written.values():
+            _, sentences, heads, capacity, width = buffer.shape
+            first = torch.arange(2 * sentences * heads, device=kept.device).view(2, -1, heads, 1) * capacity
+            living = first[:, : self.sentences] + kept.unsqueeze(1)  # (2, S, H, count) rows of all of the buffer
+            keys = buffer.view(-1, width).index_select(0, living.flatten())
+            buffer[:, : self.sentences, :, :count] = keys.view(*living.shape, width)
         self.used = count
 
-    def for_each_buffer(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Apply `change` to everything that is held by slot."""
-        for buffers in (self.written, self.sources):
-            for module, (k, v) in buffers.items():
-                buffers[module] = change(k), change(v)
+    def for_each_buffer(self, change: Callable[[Tensor, int], Tensor]) -> None:
+        """Apply `change` to everything that is held by slot, and tell it the dimension of the slots."""
+        self.written = {module: change(buffer, 1) for module, buffer in self.written.items()}
+        self.sources = {module: (change(k, 0), change(v, 0)) for module, (k, v) in self.sources.items()}
         if self.memory_padding is not None:
-            self.memory_padding = change(self.memory_padding)
+            self.memory_padding = change(self.memory_padding, 0)
 
     def separate(self) -> None:
         """The general form: make each row a sentence of its own (beam 1), which may go anywhere."""
         slots = torch.arange(self.sentences, device=self.ancestors.device) if self.slots is None else self.slots
         slots = slots.repeat_interleave(self.beam)
-        for module, buffers in self.written.items():
-            rows = []
-            for x in buffers:
-                own = x[slots.unsqueeze(1), :, self.ancestors]  # (R, length, H, d_head)
-                rows.append(with_capacity(own.transpose(1, 2), self.length + FIRST_CAPACITY))
-            self.written[module] = tuple(rows)
+        for module, buffer in self.written.items():
+            own = buffer[:, slots.unsqueeze(1), :, self.ancestors]  # (R, length, 2, H, d_head)
+            self.written[module] = with_capacity(own.permute(2, 0, 3, 1, 4), self.length + FIRST_CAPACITY)
         self.sources = {module: (k[slots], v[slots]) for module, (k, v) in self.sources.items()}
         self.memory_padding = None if self.memory_padding is None else self.memory_padding[slots]
         self.sentences, self.beam, self.used = self.rows, 1, self.length
@@ -230,9 +225,9 @@ class DecodingCache:
 
 
 def with_capacity(x: Tensor, positions: int) -> Tensor:
-    """A buffer (S, H, positions, d_head) that begins with x."""
-    buffer = x.new_empty(x.size(0), x.size(1), positions, x.size(3))
-    buffer[:, :, : x.size(2)] = x
+    """A buffer (2, S, H, positions, d_head) that begins with x."""
+    buffer = x.new_empty(*x.shape[:3], positions, x.size(4))
+    buffer[:, :, :, : x.size(3)] = x
     return buffer
 
 

@@ -121,11 +121,16 @@ class TransformerLayer(nn.Module):
         return x
 
     def feed_forward(self, x: Tensor, context: Context) -> Tensor:
-        first, second = (m if context.cache is None else context.cache.linear(m) for m in (self.fc1, self.fc2))
-        x = self.activation_dropout_module(self.activation_fn(first(x)))
+        cache, relu = context.cache, self.config.activation == "relu"
+        if cache is None:
+            x = self.activation_fn(self.fc1(x))
+        else:
+            x = cache.linear(self.fc1, relu=relu)(x)
+            x = x if relu else self.activation_fn(x)
+        x = self.activation_dropout_module(x)
         if self.ffn_layernorm is not None:
             x = self.ffn_layernorm(x)
-        return second(x)
+        return (self.fc2 if cache is None else cache.linear(self.fc2))(x)
 
     def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
         """Called by fairseq's generator: attention weights are computed only where alignments are wanted."""

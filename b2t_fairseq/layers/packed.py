@@ -1,7 +1,6 @@
 """Linear layers whose weights are rearranged once for many products, as decoding needs them on a CPU."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +18,22 @@ IS_AVAILABLE = (
 
 
 class PackedLinear:
-    """x W^T + b in oneDNN's own layout of W: without repacking W and without a pass for the bias at each step.
+    """x W^T + b in oneDNN's own layout of W: without repacking W and without a pass for bias and ReLU at each step.
 
     Args:
         weight: (C_out, C_in).
         bias: (C_out,) or None.
         rows: about how many rows the products will have.
+        relu: max(0, x W^T + b).
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int):
+    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, relu: bool = False):
         self.weight, self.bias = _OPERATIONS._reorder_linear_weight(weight.detach(), rows), bias
+        self.then = "relu" if relu else "none"
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., C_in) -> (..., C_out)."""
-        return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, self.then, [], "")
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -43,13 +44,16 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 or (is_bf16 and _OPERATIONS._is_mkldnn_bf16_supported())
 
 
-def prepared(modules: Sequence[nn.Linear], rows: int) -> Callable[[Tensor], Tensor]:
+def prepared(modules: Sequence[nn.Linear], rows: int, relu: bool = False) -> Callable[[Tensor], Tensor]:
     """The product with the modules' weights, one below the other, for many products of about `rows` rows.
 
-    A single module that packing does not help is returned as it is: nothing is copied.
+    A single module that packing does not help is used as it is: nothing is copied.
     """
     pays = rows >= FEWEST_ROWS and can_pack(modules[0].weight)
     if len(modules) == 1 and not pays:
-        return modules[0]
+        (module,) = modules
+        return (lambda x: torch.relu_(module(x))) if relu else module
     weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
-    return PackedLinear(weight, bias, rows) if pays else partial(F.linear, weight=weight, bias=bias)
+    if pays:
+        return PackedLinear(weight, bias, rows, relu)
+    return lambda x: torch.relu_(F.linear(x, weight, bias)) if relu else F.linear(x, weight, bias)
