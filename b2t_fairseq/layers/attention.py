@@ -124,7 +124,7 @@ class MultiheadAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The same attention by products and softmax, with the probabilities (H, B, T, S) at hand."""
         scores = (q * self.head_width**-0.5) @ k.mT
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # also faster: a CPU's sums in bf16 are slow
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # on a CPU faster than sums in bf16, too
         if causal:
             mask = additive_mask(None, scores, causal_length=q.size(2))
         if mask is not None:
