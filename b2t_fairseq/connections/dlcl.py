@@ -27,6 +27,29 @@ class HistoryStream(NamedTuple):
     history: tuple[Tensor, ...]
 
 
+class Combination(torch.autograd.Function):
+    """sum_k weights[k] history[k] of l + 1 tensors of any one shape, in one pass over each; none is copied."""
+
+    @staticmethod
+    def forward(ctx, weights: Tensor, *history: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, *history)
+        total = weights[0] * history[0]
+        if total.device.type == "cpu":
+            for w, h in zip(weights[1:].tolist(), history[1:], strict=True):
+                total.add_(h, alpha=w)
+        else:  # there reading the weights would wait for the device
+            for w, h in zip(weights[1:], history[1:], strict=True):
+                total.add_(w * h)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, ...]:
+        weights, *history = ctx.saved_tensors
+        flat = gradient.flatten()
+        products = torch.stack([torch.dot(flat, h.flatten().to(flat.dtype)) for h in history])
+        return products.to(weights.dtype), *(w.to(gradient.dtype) * gradient for w in weights)
+
+
 class LearnedCombination(Connection):
     """What both forms share: the weights, the norms on the outputs, and the history."""
 
@@ -40,11 +63,7 @@ class LearnedCombination(Connection):
 
     def combine(self, history: tuple[Tensor, ...]) -> Tensor:
         """sum_{k<=l} W[l,k] history[k], where l = len(history) - 1."""
-        weights = self.weight[len(history) - 1, : len(history)].unbind()
-        total = weights[0] * history[0]
-        for w, h in zip(weights[1:], history[1:], strict=True):
-            total += w * h  # in place; the history itself is never copied
-        return total
+        return Combination.apply(self.weight[len(history) - 1, : len(history)], *history)
 
     def open(self, x):
         return HistoryStream(x, history=(x,))

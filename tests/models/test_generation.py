@@ -223,18 +223,17 @@ def test_any_order_gives_what_recomputing_gives(orders):
 
 
 @pytest.mark.parametrize("padding", [False, True])
-def test_keys_without_descendants_are_squeezed_out(padding):
+def test_keys_without_descendants_are_squeezed_out(padding, monkeypatch):
     """Hypotheses of a beam that share all but their last words keep few keys; what they attend to stays the same."""
     model = randomise(build_connection("b2t")).eval()
-    encoded = model.encoder(source(3)["net_input"]["src_tokens"])
-    encoded = model.encoder.reorder_encoder_out(encoded, torch.arange(3).repeat_interleave(4))
-    random, state, tokens = torch.Generator().manual_seed(0), {}, torch.full((12, 1), EOS)
-    sentences = torch.arange(3)
-    with torch.no_grad():
+
+    @torch.no_grad()
+    def decode():
+        encoded = model.encoder(source(3)["net_input"]["src_tokens"])
+        encoded = model.encoder.reorder_encoder_out(encoded, torch.arange(3).repeat_interleave(4))
+        random, state, tokens, steps = torch.Generator().manual_seed(0), {}, torch.full((12, 1), EOS), []
         for i in range(40):
-            step, _ = model.decoder(tokens, encoder_out=encoded, incremental_state=state)
-            full, _ = model.decoder(tokens, encoder_out=encoded)
-            assert (step[:, 0] - full[:, -1]).abs().max() <= 1e-5
+            steps.append(model.decoder(tokens, encoder_out=encoded, incremental_state=state)[0])
             sentences = torch.tensor([2, 0]) if i == 20 else torch.arange(len(tokens) // 4)
             parents = torch.randint(0, 4, (len(sentences), 4), generator=random)
             order = (4 * sentences.unsqueeze(1) + parents).flatten()
@@ -243,10 +242,17 @@ def test_keys_without_descendants_are_squeezed_out(padding):
                 new[2] = PAD
             tokens = torch.cat([tokens[order], new], 1)
             model.decoder.reorder_incremental_state_scripting(state, order)
-            encoded = model.encoder.reorder_encoder_out(encoded, order)
-    (cache,) = (c for c in state.values() if isinstance(c, DecodingCache))
+        (cache,) = (c for c in state.values() if isinstance(c, DecodingCache))
+        return cache, steps
+
+    cache, squeezed = decode()
     assert cache.length == 40 and 40 <= cache.used < 80
     assert {buffer.size(3) for buffer in cache.written.values()} == {128}  # nothing had to grow
+    monkeypatch.setattr(DecodingCache, "squeeze", lambda cache: None)
+    cache, kept = decode()
+    assert cache.used == 160
+    for a, b in zip(squeezed, kept, strict=True):
+        assert (a - b).abs().max() <= 1e-5
 
 
 def test_padding_among_the_tokens_is_hidden_as_in_stock_fairseq():
