@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..cpu_memory import give_back_freed_memory
 from ..errors import UserError
 from .config import StackConfig
 from .layer import Context, TransformerLayer
@@ -88,12 +87,11 @@ class Stack(nn.Module):
         run = compiled() if self.compile_layers and self.training else run_layer
         for i, layer in self.kept_layers():
             sink = weights_to if i == weights_from else None
-            arguments = (layer, stream, self.connection, context, sink)
             if recompute:
                 # the non-reentrant form: it alone carries gradients through tuples and module attributes
-                stream = checkpoint(run_sparingly, run, *arguments, use_reentrant=False)
+                stream = checkpoint(run, layer, stream, self.connection, context, sink, use_reentrant=False)
             else:
-                stream = run(*arguments)
+                stream = run(layer, stream, self.connection, context, sink)
             if hidden is not None:
                 hidden.append(self.connection.output(stream))
         return self.connection.close(stream, final_norm)
@@ -112,13 +110,6 @@ class Stack(nn.Module):
 def run_layer(layer: TransformerLayer, *arguments: Any) -> Any:
     """What torch.compile compiles: one function for all layers of a kind, the layer being its argument."""
     return layer(*arguments)
-
-
-def run_sparingly(run: Callable[..., Any], layer: TransformerLayer, *arguments: Any) -> Any:
-    """For activation checkpointing: runs forward, and again in the backward pass; twice a stack, freed memory goes."""
-    if layer.number % max(1, layer.config.depth // 2) == 0:
-        give_back_freed_memory()
-    return run(layer, *arguments)
 
 
 @functools.cache
