@@ -4,11 +4,15 @@ glibc hands large freed blocks back to the system at once and gets them anew, pa
 60,000 page faults a step at 18-18 layers, which a virtual machine pays for twice. Two settings of its allocator
 (mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD) make it keep them. What a process holds at its peak grows by a few per
 cent; it no longer shrinks between peaks.
+
+Activation checkpointing is for less memory: there small objects that last split the large freed blocks, which then are
+too small to be used again, and the process grows to twice what it needs. So freed memory is given back now and then.
 """
 
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -17,12 +21,22 @@ LARGEST = 2**31 - 1
 OWN_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 
+def give_back_freed_memory() -> None:
+    """Every free page goes back to the system, also those between others (malloc_trim(3)); does nothing with a GPU."""
+    malloc_trim = None if torch.cuda.is_available() else _glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function that glibc alone has, or None."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
+
+
 def keep_freed_memory() -> bool:
     """Set the allocator up, unless there is a GPU or the user has settings of their own; whether it was done."""
-    if not sys.platform.startswith("linux") or torch.cuda.is_available() or any(map(os.environ.get, OWN_SETTINGS)):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
-    if mallopt is None:
+    mallopt = _glibc("mallopt")
+    if mallopt is None or torch.cuda.is_available() or any(map(os.environ.get, OWN_SETTINGS)):
         return False
     # older glibc refuses more than 32 MB
     return bool(mallopt(M_TRIM_THRESHOLD, LARGEST) and any(mallopt(M_MMAP_THRESHOLD, n) for n in (LARGEST // 2, 2**25)))

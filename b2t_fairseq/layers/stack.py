@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..cpu_memory import give_back_freed_memory
 from ..errors import UserError
 from .config import StackConfig
 from .layer import Context, TransformerLayer
@@ -87,11 +88,9 @@ class Stack(nn.Module):
         run = compiled() if self.compile_layers and self.training else run_layer
         for i, layer in self.kept_layers():
             sink = weights_to if i == weights_from else None
-            if recompute:
-                # the non-reentrant form: it alone carries gradients through tuples and module attributes
-                stream = checkpoint(run, layer, stream, self.connection, context, sink, use_reentrant=False)
-            else:
-                stream = run(layer, stream, self.connection, context, sink)
+            arguments = (layer, stream, self.connection, context, sink)
+            # the non-reentrant form: it alone carries gradients through tuples and module attributes
+            stream = checkpoint(run_sparingly, run, *arguments, use_reentrant=False) if recompute else run(*arguments)
             if hidden is not None:
                 hidden.append(self.connection.output(stream))
         return self.connection.close(stream, final_norm)
@@ -110,6 +109,13 @@ class Stack(nn.Module):
 def run_layer(layer: TransformerLayer, *arguments: Any) -> Any:
     """What torch.compile compiles: one function for all layers of a kind, the layer being its argument."""
     return layer(*arguments)
+
+
+def run_sparingly(run: Callable[..., Any], layer: TransformerLayer, *arguments: Any) -> Any:
+    """What activation checkpointing runs, and runs again; at the last layer freed memory goes back to the system."""
+    if layer.number == layer.config.depth:  # more often would cost more time than memory: each page has to be got anew
+        give_back_freed_memory()
+    return run(layer, *arguments)
 
 
 @functools.cache
