@@ -5,8 +5,8 @@ glibc hands large freed blocks back to the system at once and gets them anew, pa
 (mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD) make it keep them. What a process holds at its peak grows by a few per
 cent; it no longer shrinks between peaks.
 
-Activation checkpointing is for less memory: there small objects that last split the large freed blocks, which then are
-too small to be used again, and the process grows to twice what it needs. So freed memory is given back now and then.
+Activation checkpointing is for less memory: there what a layer frees lies in pieces too small for the next one, and the
+process grows to three times what torch holds. So freed memory is given back at the end of each stack.
 """
 
 import ctypes
