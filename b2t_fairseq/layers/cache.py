@@ -123,11 +123,11 @@ class DecodingCache:
         keys[:, :, -self.beam :], values[:, :, -self.beam :] = k, v
         return keys, values
 
-    def linear(self, *modules: nn.Linear, relu: bool = False) -> Callable[[Tensor], Tensor]:
-        """The product with the modules' weights, one below the other, and ReLU if wanted; prepared at the first step of
-        a generation."""
+    def linear(self, *modules: nn.Linear, then: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
+        """The product with the modules' weights, one below the other, and the function after it, always the same for
+        these modules; prepared at the first step of a generation."""
         if modules not in self.linears:
-            self.linears[modules] = prepared(modules, self.rows, relu)
+            self.linears[modules] = prepared(modules, self.rows, then)
         return self.linears[modules]
 
     def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -121,12 +121,8 @@ class TransformerLayer(nn.Module):
         return x
 
     def feed_forward(self, x: Tensor, context: Context) -> Tensor:
-        cache, relu = context.cache, self.config.activation == "relu"
-        if cache is None:
-            x = self.activation_fn(self.fc1(x))
-        else:
-            x = cache.linear(self.fc1, relu=relu)(x)
-            x = x if relu else self.activation_fn(x)
+        cache = context.cache
+        x = self.activation_fn(self.fc1(x)) if cache is None else cache.linear(self.fc1, then=self.activation_fn)(x)
         x = self.activation_dropout_module(x)
         if self.ffn_layernorm is not None:
             x = self.ffn_layernorm(x)

@@ -1,6 +1,7 @@
 """Linear layers whose weights are rearranged once for many products, as decoding needs them on a CPU."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -44,16 +45,20 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 or (is_bf16 and _OPERATIONS._is_mkldnn_bf16_supported())
 
 
-def prepared(modules: Sequence[nn.Linear], rows: int, relu: bool = False) -> Callable[[Tensor], Tensor]:
+def prepared(
+    modules: Sequence[nn.Linear], rows: int, then: Callable[[Tensor], Tensor] | None = None
+) -> Callable[[Tensor], Tensor]:
     """The product with the modules' weights, one below the other, for many products of about `rows` rows.
 
-    A single module that packing does not help is used as it is: nothing is copied.
+    A single module that packing does not help is used as it is: nothing is copied. `then` is applied to the product;
+    `torch.relu_` becomes a part of it where the weights are packed.
     """
     pays = rows >= FEWEST_ROWS and can_pack(modules[0].weight)
     if len(modules) == 1 and not pays:
-        (module,) = modules
-        return (lambda x: torch.relu_(module(x))) if relu else module
-    weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
-    if pays:
-        return PackedLinear(weight, bias, rows, relu)
-    return lambda x: torch.relu_(F.linear(x, weight, bias)) if relu else F.linear(x, weight, bias)
+        (product,) = modules
+    else:
+        weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
+        if pays and then is torch.relu_:
+            return PackedLinear(weight, bias, rows, relu=True)
+        product = PackedLinear(weight, bias, rows) if pays else partial(F.linear, weight=weight, bias=bias)
+    return product if then is None else lambda x: then(product(x))

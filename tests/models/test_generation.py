@@ -329,3 +329,16 @@ def test_decoding_copies_weights_only_where_it_pays(rows):
         projections = (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj)
         fused, expected = DecodingCache(rows).linear(*projections)(x), torch.cat([p(x) for p in projections], -1)
         assert (fused - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+@pytest.mark.parametrize("sentences", [2, 40])
+def test_the_activation_is_the_models_with_and_without_packed_weights(activation, sentences):
+    model = randomise(build_connection("b2t", activation_fn=activation)).eval()
+    encoded = model.encoder(source(sentences)["net_input"]["src_tokens"])
+    tokens, state = torch.randint(4, 50, (sentences, 4), generator=torch.Generator().manual_seed(0)), {}
+    with torch.no_grad():
+        full, _ = model.decoder(tokens, encoder_out=encoded)
+        for i in range(4):
+            step, _ = model.decoder(tokens[:, : i + 1], encoder_out=encoded, incremental_state=state)
+            assert (step[:, 0] - full[:, i]).abs().max() <= 1e-5
