@@ -21,8 +21,8 @@ from . import CONNECTIONS, Connection, parse_options
 LEGEND = """
 final LN     a LayerNorm after the whole stack
 parameters   how many more than Post-LN, with the connection's options at their defaults
-norms, sums  relative cost: how many more LayerNorms, and additions or scalings of a whole tensor, than Post-LN, per
-             layer (everything counted, also the final norms; mean over the layers of all stacks)
+norms, sums  relative cost: how many more LayerNorms, and additions or scalings of a whole tensor (or both in one) than
+             Post-LN, per layer (everything counted, also the final norms; mean over the layers of all stacks)
 init         what --connection-init auto means"""
 
 
@@ -47,7 +47,7 @@ class Operations(TorchDispatchMode):
         self.counts = Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        kind = {"native_layer_norm": "norms", "add": "sums", "add_": "sums", "mul": "sums", "div": "sums"}
+        kind = {"native_layer_norm": "norms"} | dict.fromkeys(("add", "add_", "addcmul_", "mul", "div"), "sums")
         self.counts[kind.get(function.overloadpacket.__name__)] += 1
         return function(*args, **(kwargs or {}))
 

@@ -34,12 +34,8 @@ class Combination(torch.autograd.Function):
     def forward(ctx, weights: Tensor, *history: Tensor) -> Tensor:
         ctx.save_for_backward(weights, *history)
         total = weights[0] * history[0]
-        if total.device.type == "cpu":
-            for w, h in zip(weights[1:].tolist(), history[1:], strict=True):
-                total.add_(h, alpha=w)
-        else:  # there reading the weights would wait for the device
-            for w, h in zip(weights[1:], history[1:], strict=True):
-                total.add_(w * h)
+        for w, h in zip(weights[1:], history[1:], strict=True):
+            total.addcmul_(h, w)
         return total
 
     @staticmethod

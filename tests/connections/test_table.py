@@ -34,7 +34,7 @@ def test_every_connection_says_its_formula_and_its_paper(rows):
         ("tfixup", -SUBLAYERS * 2 * D, -SUBLAYERS, 0),
         ("resi_dual", 2 * 2 * D, 2, SUBLAYERS + 2),
         ("peri", SUBLAYERS * 2 * D + 2 * 2 * D, SUBLAYERS + 2, 0),
-        ("dlcl_post", (N + 1) ** 2 + (M + 1) ** 2 + (N + M) * 2 * D, N + M, 2 * (10 + 6) + 7 + 2),
+        ("dlcl_post", (N + 1) ** 2 + (M + 1) ** 2 + (N + M) * 2 * D, N + M, 10 + 6 + 7 + 2),
         ("sub_ln", (N + M) * (2 * D + 2 * 4 * D) + 2 * 2 * D, 2 * (N + M) + 2, 0),
     ],
 )
