@@ -54,16 +54,15 @@ class Process:
 
     def __init__(self, side: Side, conditions: Conditions):
         # here and not above: the stock side imports this file, and must not import the plugin
-        from b2t_fairseq.corpora.acquire.parts import end_with_parent
+        from b2t_fairseq import children
 
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "OMP_NUM_THREADS": str(conditions.threads), "PYTHONPATH": path}
         command = [sys.executable, "-m", "benchmarks.sides", json.dumps({**asdict(side), **asdict(conditions)})]
         self.side, self.log = side, tempfile.TemporaryFile("w+", dir=conditions.folder)  # noqa: SIM115 closed in close()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
-        pipes["preexec_fn"] = end_with_parent  # even when the benchmark is killed
         # a session of its own: Ctrl-C is for the parent, which closes the sides in order
-        self.process = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
+        self.process = children.start(command, env=environment, text=True, start_new_session=True, **pipes)
         try:
             self.facts = self._read()
         except BaseException:

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from .acquire.parts import end_with_parent
+from ..children import end_with_parent
 
 CHUNK = 8  # files that a worker takes at a time
 AHEAD = 4  # chunks a worker may be ahead of the reader: memory is bounded by these

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import children
 from ..errors import UserError
 from ..preemption import MARKER
 from ..preemption import STATUS as STOPPED
 from .paper_recipe import PaperTask
 from .progress import History
-from .runner import PDEATHSIG, write_atomically
+from .runner import write_atomically
 
 DIVERGED, ACCIDENT = 3, 1
 FAILED = "failed.json"  # in the run's folder: the cell of the paper's table says "training failed"
@@ -167,8 +168,9 @@ def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping
     environment.setdefault("OMP_NUM_THREADS", "1")
     package_home = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
-    child = subprocess.Popen(
+    child = children.start(
         list(command),
+        ends_by=signal.SIGTERM,  # and so it writes a checkpoint
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -176,7 +178,6 @@ def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping
         text=True,
         errors="replace",
         start_new_session=True,  # a terminal's Ctrl-C comes to us alone, and we hand it on
-        preexec_fn=ended_with_parent if sys.platform == "linux" else None,
     )
     asked: list[int] = []
 
@@ -218,13 +219,6 @@ def refuse_another(output: Path, facts: Mapping[str, Any]) -> None:
                 f"--output {output} holds a training with {key} {before[key]}, this one has {facts[key]}: name another "
                 "folder, or delete that one"
             )
-
-
-def ended_with_parent() -> None:
-    """In the child: SIGTERM, and so a checkpoint, when the parent is killed."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGTERM)
 
 
 def end_processes(mark: str) -> None:

@@ -4,7 +4,6 @@ A command is done when its marker holds the command's fingerprint; whoever start
 Children run in process groups of their own and die with the parent, so nothing goes on training unseen.
 """
 
-import ctypes
 import hashlib
 import json
 import os
@@ -12,15 +11,14 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import children
 from .progress import Display
 
-PDEATHSIG = 1  # prctl(PR_SET_PDEATHSIG, …), Linux only
 POLL_SECONDS = 0.3
 
 
@@ -119,16 +117,14 @@ class Child:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
         package_home = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
-        parent = os.getpid()
         with open(command.output, mode) as output, open(command.errors, "wb") as errors:
-            self.process = subprocess.Popen(
+            self.process = children.start(
                 list(arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=(lambda: die_with(parent)) if sys.platform == "linux" else None,
             )
 
     def new_lines(self) -> list[str]:
@@ -151,13 +147,6 @@ class Child:
             except subprocess.TimeoutExpired:
                 continue
             return
-
-
-def die_with(parent: int) -> None:
-    """In the child: ask the kernel to kill this process when ``parent`` ends, however it ends."""
-    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended between fork and prctl
-        os._exit(1)
 
 
 def why_it_failed(command: Command, status: int) -> tuple[str, bool]:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ... import children
 from ...errors import UserError
-from .parts import end_with_parent
 
 PACKAGE = Path(__file__).parents[2]
 LOG = "preprocess.log"
@@ -26,18 +26,23 @@ def binarise(folder: Path, arguments: Sequence[str | os.PathLike], workers: int)
     command = [sys.executable, "-m", f"{PACKAGE.name}.cli", "preprocess", *map(str, arguments)]
     command += ["--destdir", str(folder), "--workers", str(workers)]
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
+    child = children.start(
         command,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=end_with_parent,
     )
+    with child:
+        try:
+            output, _ = child.communicate()
+        except BaseException:
+            child.kill()
+            raise
     log = folder.with_name(folder.name + ".log")
-    log.write_text(done.stdout, encoding="utf-8")
-    if done.returncode:
-        last = (done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
+    log.write_text(output, encoding="utf-8")
+    if child.returncode:
+        last = (output.strip() or f"exit status {child.returncode}").splitlines()[-1]
         raise UserError(f"preprocess failed: {last} (all of its output: {log})")
     log.unlink()
     return {f"{name_of(path)} lines": sentences(path) for path in sorted(folder.glob("*.idx"))}

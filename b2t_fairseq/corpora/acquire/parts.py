@@ -3,11 +3,8 @@
 Lines end at LF. A worker makes its function once, by ``make(*arguments)``; memory is bounded by the parts in work.
 """
 
-import ctypes
 import multiprocessing
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -17,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ...children import end_with_parent
 from ...errors import UserError
 
 PART = 4 << 20  # bytes
@@ -62,12 +60,6 @@ def results(source: Path, bounds: list, make: Callable, arguments: tuple, worker
 def context() -> multiprocessing.context.BaseContext:
     """Forked workers where possible: they do nothing but Python, and need not import torch again for seconds."""
     return multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-
-
-def end_with_parent() -> None:
-    """Asks Linux to kill this process when its parent ends, even by SIGKILL; elsewhere it may stay, idle."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def start_child(make: Callable, arguments: tuple) -> None:
