@@ -4,9 +4,6 @@ glibc hands large freed blocks back to the system at once and gets them anew, pa
 60,000 page faults a step at 18-18 layers, which a virtual machine pays for twice. Two settings of its allocator
 (mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD) make it keep them. What a process holds at its peak grows by a few per
 cent; it no longer shrinks between peaks.
-
-Activation checkpointing is for less memory: there what a layer frees lies in pieces too small for the next one, and the
-process grows to three times what torch holds. So freed memory is given back at the end of each stack.
 """
 
 import ctypes
@@ -19,13 +16,6 @@ import torch
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**31 - 1
 OWN_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
-
-
-def give_back_freed_memory() -> None:
-    """Every free page goes back to the system, also those between others (malloc_trim(3)); does nothing with a GPU."""
-    malloc_trim = None if torch.cuda.is_available() else _glibc("malloc_trim")
-    if malloc_trim is not None:
-        malloc_trim(0)
 
 
 def _glibc(name: str) -> Callable[..., int] | None:

@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..cpu_memory import give_back_freed_memory
 from ..errors import UserError
 from .config import StackConfig
 from .layer import Context, TransformerLayer
+from .recompute import recomputed
 
 
 class Stack(nn.Module):
@@ -83,14 +82,19 @@ class Stack(nn.Module):
         Returns:
             (T, B, C).
         """
-        stream = self.connection.open(x)
-        recompute = self.checkpoint_activations and torch.is_grad_enabled()
-        run = compiled() if self.compile_layers and self.training else run_layer
+        stream = self.connection.open(x.contiguous())  # once, not for each product; and all layers compile alike
+        compiles = self.compile_layers and self.training
+        run = compiled() if compiles else run_layer
+        recomputes = self.checkpoint_activations and torch.is_grad_enabled()
+        shared = list(self.connection.parameters()) if recomputes else []
         for i, layer in self.kept_layers():
-            sink = weights_to if i == weights_from else None
-            arguments = (layer, stream, self.connection, context, sink)
-            # the non-reentrant form: it alone carries gradients through tuples and module attributes
-            stream = checkpoint(run_sparingly, run, *arguments, use_reentrant=False) if recompute else run(*arguments)
+            if recomputes and i != weights_from:
+                only = functools.partial(run, layer, self.connection)
+                # compiled with and without a graph, dropout would draw different masks
+                stream = recomputed(only, stream, context, list(layer.parameters()), shared, graph_at_first=compiles)
+            else:
+                sink = weights_to if i == weights_from else None
+                stream = run(layer, self.connection, stream, context, sink)
             if hidden is not None:
                 hidden.append(self.connection.output(stream))
         return self.connection.close(stream, final_norm)
@@ -106,16 +110,15 @@ class Stack(nn.Module):
         return f"connection={self.connection.name}, init={self.init_name}, layers={len(self)}, {kept}"
 
 
-def run_layer(layer: TransformerLayer, *arguments: Any) -> Any:
+def run_layer(
+    layer: TransformerLayer,
+    connection: nn.Module,
+    stream: Any,
+    context: Context,
+    weights_to: list[Tensor] | None = None,
+) -> Any:
     """What torch.compile compiles: one function for all layers of a kind, the layer being its argument."""
-    return layer(*arguments)
-
-
-def run_sparingly(run: Callable[..., Any], layer: TransformerLayer, *arguments: Any) -> Any:
-    """What activation checkpointing runs, and runs again; at the last layer freed memory goes back to the system."""
-    if layer.number == layer.config.depth:  # more often would cost more time than memory: each page has to be got anew
-        give_back_freed_memory()
-    return run(layer, *arguments)
+    return layer(stream, connection, context, weights_to)
 
 
 @functools.cache
