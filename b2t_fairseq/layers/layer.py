@@ -122,7 +122,8 @@ class TransformerLayer(nn.Module):
 
     def feed_forward(self, x: Tensor, context: Context) -> Tensor:
         cache = context.cache
-        x = self.activation_fn(self.fc1(x)) if cache is None else cache.linear(self.fc1, then=self.activation_fn)(x)
+        activation = torch.relu if self.activation_fn is torch.relu_ and torch.is_grad_enabled() else self.activation_fn
+        x = activation(self.fc1(x)) if cache is None else cache.linear(self.fc1, then=self.activation_fn)(x)
         x = self.activation_dropout_module(x)
         if self.ffn_layernorm is not None:
             x = self.ffn_layernorm(x)
