@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--list", action="store_true", help="print the cases and stop")
     options.add_argument("--repeats", type=natural, default=7, help="pairs of measurements (default: 7)")
     options.add_argument(
-        "--warmup", type=int, default=1, help="measurements of each side that do not count (default: 1)"
+        "--warmup", type=int, default=3, help="measurements of each side that do not count (default: 3)"
     )
     options.add_argument("--threads", type=natural, default=os.cpu_count(), help="default: all cores")
     options.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

@@ -81,7 +81,7 @@ def compare(
     ours: Side,
     baseline: Side,
     repeats: int = 7,
-    warmup: int = 1,
+    warmup: int = 3,
     threads: int = 1,
     device: str = "cpu",
     after_each: Callable[[], None] = lambda: None,
@@ -92,7 +92,7 @@ def compare(
         ours: one side.
         baseline: the other; its process is started first.
         repeats: number of pairs.
-        warmup: measurements of each side before, which do not count.
+        warmup: measurements of each side before, which do not count; in its first steps a process gets its memory.
         threads: of each side; the other waits meanwhile.
         device: "cpu" or "cuda".
         after_each: called after each measurement, for a progress bar.

@@ -13,7 +13,7 @@ arguments that are not listed here go to python -m benchmarks:
   --list            print the cases
   --all             every case; takes hours
   --repeats N       pairs of measurements (default: 7)
-  --warmup N        measurements of each side that do not count (default: 1)
+  --warmup N        measurements of each side that do not count (default: 3)
   --threads N       default: all cores
   --device DEVICE   cpu (default) or cuda
   --json FILE       also write everything measured

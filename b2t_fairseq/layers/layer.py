@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-from fairseq import utils
 from torch import Tensor, nn
 
+from .activation import activation_fn
 from .attention import MultiheadAttention
 from .cache import DecodingCache
 from .config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
@@ -58,8 +57,7 @@ class TransformerLayer(nn.Module):
         self.need_attn = True  # fairseq's generator turns it off where alignments are not wanted
         self.dropout_module = Dropout(config.dropout, module_name=self.stock_class_name)
         self.activation_dropout_module = Dropout(config.activation_dropout, module_name=self.stock_class_name)
-        # in place: nothing else needs what fc1 gives
-        self.activation_fn = torch.relu_ if config.activation == "relu" else utils.get_activation_fn(config.activation)
+        self.activation_fn = activation_fn(config.activation)
         self._norms = []
         for kind in config.kinds:
             inner = connection.inner_norms(number, kind)
@@ -122,8 +120,7 @@ class TransformerLayer(nn.Module):
 
     def feed_forward(self, x: Tensor, context: Context) -> Tensor:
         cache = context.cache
-        activation = torch.relu if self.activation_fn is torch.relu_ and torch.is_grad_enabled() else self.activation_fn
-        x = activation(self.fc1(x)) if cache is None else cache.linear(self.fc1, then=self.activation_fn)(x)
+        x = self.activation_fn(self.fc1(x)) if cache is None else cache.linear(self.fc1, then=self.activation_fn)(x)
         x = self.activation_dropout_module(x)
         if self.ffn_layernorm is not None:
             x = self.ffn_layernorm(x)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .activation import relu
+
 FEWEST_ROWS = 32  # with fewer, packing weights takes longer than it saves
 
 _OPERATIONS = torch.ops.mkldnn
@@ -51,14 +53,14 @@ def prepared(
     """The product with the modules' weights, one below the other, for many products of about `rows` rows.
 
     A single module that packing does not help is used as it is: nothing is copied. `then` is applied to the product;
-    `torch.relu_` becomes a part of it where the weights are packed.
+    `relu` becomes a part of it where the weights are packed.
     """
     pays = rows >= FEWEST_ROWS and can_pack(modules[0].weight)
     if len(modules) == 1 and not pays:
         (product,) = modules
     else:
         weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
-        if pays and then is torch.relu_:
+        if pays and then is relu:
             return PackedLinear(weight, bias, rows, relu=True)
         product = PackedLinear(weight, bias, rows) if pays else partial(F.linear, weight=weight, bias=bias)
     return product if then is None else lambda x: then(product(x))

@@ -47,22 +47,21 @@ def recomputed(
     segment = Segment(run, takes, rest, list(tensors), graph_at_first)
     own, shared = ([p for p in parameters if p.requires_grad] for parameters in (own, shared))
     inputs = list(tensors.values())
-    new = iter(Recomputation.apply(segment, len(own), len(shared), *own, *shared, *inputs))
-    returned = [next(new) if source is None else inputs[source] for source in segment.sources]
-    return tree_unflatten(returned, segment.returns)
+    known = [*inputs, *Recomputation.apply(segment, len(own), len(shared), *own, *shared, *inputs)]
+    return tree_unflatten([known[i] for i in segment.sources], segment.returns)
 
 
 class Segment:
     """`run` as a function of a list of tensors.
 
     Attributes:
-        sources: after a run, for each tensor that it returned, which of the inputs it was; None if it is new.
+        sources: after a run, for each tensor that it returned, which one it is of the inputs and the new ones together.
         returns: after a run, how they were packed.
     """
 
     def __init__(self, run: Callable, takes: Any, rest: list, places: list[int], graph_at_first: bool):
         self.run, self.takes, self.rest, self.places, self.graph_at_first = run, takes, rest, places, graph_at_first
-        self.sources: list[int | None] = []
+        self.sources: list[int] = []
         self.returns: Any = None
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -71,9 +70,13 @@ class Segment:
         for place, tensor in zip(self.places, inputs, strict=True):
             leaves[place] = tensor
         returned, self.returns = tree_flatten(self.run(*tree_unflatten(leaves, self.takes)))
-        known = {id(tensor): i for i, tensor in enumerate(inputs)}
-        self.sources = [known.get(id(tensor)) for tensor in returned]
-        return [tensor for tensor in returned if id(tensor) not in known]
+        numbers, new = {id(tensor): i for i, tensor in enumerate(inputs)}, []
+        for tensor in returned:
+            if id(tensor) not in numbers:
+                numbers[id(tensor)] = len(inputs) + len(new)
+                new.append(tensor)
+        self.sources = [numbers[id(tensor)] for tensor in returned]
+        return new
 
 
 class Conditions(NamedTuple):
@@ -117,15 +120,15 @@ class Recomputation(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if all(gradient is None for gradient in gradients):
+            return (None,) * len(ctx.needs_input_grad)
         lasting = one_block(ctx.own)  # before anything temporary
         needs = ctx.needs_input_grad[-len(ctx.saved_tensors) :]
         inputs = [x.detach().requires_grad_(need) for x, need in zip(ctx.saved_tensors, needs, strict=True)]
         new = ctx.conditions.again(ctx.segment, inputs)
-        reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
         wanted = [*ctx.own, *ctx.shared, *(x for x in inputs if x.requires_grad)]
-        found = iter(
-            torch.autograd.grad([new[i] for i in reached], wanted, [gradients[i] for i in reached], allow_unused=True)
-        )
+        reached, arrived = zip(*((x, g) for x, g in zip(new, gradients, strict=True) if g is not None), strict=True)
+        found = iter(torch.autograd.grad(reached, wanted, arrived, allow_unused=True))
         own = [put(next(found), place) for place in lasting]
         shared = [next(found) for _ in ctx.shared]
         return None, None, None, *own, *shared, *(next(found) if need else None for need in needs)

@@ -122,7 +122,7 @@ class FairseqFusedAdam(FairseqOptimizer):
         return norm
 
     def gradient_norm(self, aggregate_norm_fn=None) -> Tensor:
-        """The norm of the gradients as they are, not yet scaled; fairseq's takes milliseconds for hundreds of tensors."""
+        """The norm of the gradients as they are, not yet scaled; fairseq's takes long for hundreds of tensors."""
         found = [p for p in self.params if p.grad is not None]
         kinds = {(p.grad.device, p.grad.dtype) for p in found}
         if len(kinds) != 1 or kinds.pop()[1] != torch.float32 or any(hasattr(p, "expert") for p in found):

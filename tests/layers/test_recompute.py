@@ -86,13 +86,29 @@ def test_attention_that_is_asked_for_learns():
 def test_what_a_layer_hands_on_goes_past_it():
     history, x = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     w = torch.nn.Parameter(torch.ones(2))
-    stream = recomputed(lambda stream, _: (stream[0] * w, (*stream[1], stream[0])), (x, (history,)), None, [w], [])
-    assert stream[1][0] is history and stream[1][1] is x and stream[0] is not x
+
+    def run(stream, context):
+        new = stream[0] * w
+        return new, (*stream[1], stream[0], new)
+
+    stream = recomputed(run, (x, (history, x)), None, [w], [])
+    assert [kept is given for kept, given in zip(stream[1], (history, x, x, stream[0]), strict=True)] == [True] * 4
+    assert stream[0] is not x
     (stream[0].sum() + stream[1][0].sum()).backward()
     assert torch.equal(w.grad, x.grad) and torch.equal(history.grad, torch.ones(2))
 
 
-def test_nothing_is_kept_but_inputs(monkeypatch):
+def test_what_no_loss_depends_on_gets_nothing():
+    class Nothing(torch.autograd.Function):
+        forward = staticmethod(lambda ctx, x: x.clone())
+        backward = staticmethod(lambda ctx, gradient: None)
+
+    x, w = torch.ones(2, requires_grad=True), torch.nn.Parameter(torch.ones(2))
+    Nothing.apply(recomputed(lambda stream, context: stream * w, x, None, [w], [])).sum().backward()
+    assert w.grad is None and x.grad is None
+
+
+def test_nothing_is_kept_but_inputs():
     """A layer's activations would be a dozen tensors; and the gradients of a layer lie in one block."""
     model = recomputing(randomise(build_connection("b2t")))
     source, target = batch()

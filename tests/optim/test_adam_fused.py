@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fairseq import utils
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 
 from b2t_fairseq import UserError
@@ -89,3 +90,17 @@ def test_fp16s_loss_scale_is_taken_out(fuses):
 def test_what_needs_apex_is_refused():
     with pytest.raises(UserError, match="--fp16-adam-stats"):
         start(FairseqFusedAdam, fp16_adam_stats=True)
+
+
+@pytest.mark.parametrize("case", ["plain", "half precision", "an expert's gradient does not count", "no gradients"])
+def test_the_norm_is_fairseqs(case):
+    optimizer, parameters = start(FairseqFusedAdam)
+    if case == "half precision":
+        parameters[0].data = parameters[0].data.half()
+    if case.startswith("an expert"):
+        parameters[1].expert = True
+    for p in parameters:
+        p.grad = None if case == "no gradients" else torch.ones_like(p) * 2
+    expected = utils.clip_grad_norm_(parameters, 0, torch.sqrt)  # data parallelism aggregates the ranks' norms
+    assert optimizer.clip_grad_norm(0, torch.sqrt) == pytest.approx(expected.item())
+    assert (expected > 0) == (case != "no gradients")
