@@ -82,8 +82,8 @@ class Stack(nn.Module):
         Returns:
             (T, B, C).
         """
-        stream = self.connection.open(x.contiguous())  # once, not for each product; and all layers compile alike
         compiles = self.compile_layers and self.training
+        stream = self.connection.open(x.contiguous() if compiles else x)  # then the first layer compiles like the rest
         run = compiled() if compiles else run_layer
         recomputes = self.checkpoint_activations and torch.is_grad_enabled()
         shared = list(self.connection.parameters()) if recomputes else []
