@@ -61,5 +61,5 @@ def handlers_wait() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for received in came:
-        before[received[0]](*received)
+        for received in came:
+            before[received[0]](*received)

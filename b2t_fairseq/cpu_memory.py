@@ -9,7 +9,6 @@ cent; it no longer shrinks between peaks.
 import ctypes
 import os
 import sys
-from collections.abc import Callable
 
 import torch
 
@@ -18,15 +17,12 @@ LARGEST = 2**31 - 1
 OWN_SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 
-def _glibc(name: str) -> Callable[..., int] | None:
-    """A function that glibc alone has, or None."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None
-
-
 def keep_freed_memory() -> bool:
     """Set the allocator up, unless there is a GPU or the user has settings of their own; whether it was done."""
-    mallopt = _glibc("mallopt")
-    if mallopt is None or torch.cuda.is_available() or any(map(os.environ.get, OWN_SETTINGS)):
+    if not sys.platform.startswith("linux") or torch.cuda.is_available() or any(map(os.environ.get, OWN_SETTINGS)):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
+    if mallopt is None:
         return False
     # older glibc refuses more than 32 MB
     return bool(mallopt(M_TRIM_THRESHOLD, LARGEST) and any(mallopt(M_MMAP_THRESHOLD, n) for n in (LARGEST // 2, 2**25)))

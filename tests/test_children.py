@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there something runs between fork and exec")
-def test_ctrl_c_during_the_fork_is_heard():
+@pytest.mark.parametrize("program", ["sleep", "no-such-program"])
+def test_ctrl_c_during_the_fork_is_heard(program):
     code = """
 import os, signal, sys, types
 sys.modules['b2t_fairseq'] = package = types.ModuleType('b2t_fairseq')  # without torch: seconds less
@@ -25,7 +26,7 @@ from b2t_fairseq import children
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
 try:
-    children.start(['sleep', '60'])
+    children.start([sys.argv[1], '60'])
 except KeyboardInterrupt:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
@@ -33,7 +34,8 @@ except KeyboardInterrupt:
     except ChildProcessError:
         print('heard, and the child is gone')
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout == "heard, and the child is gone\n" and not done.stderr
 
 

@@ -153,7 +153,7 @@ def in_a_new_block(tensor: Tensor) -> Tensor:
 
 def one_block(parameters: Sequence[Tensor]) -> list[Tensor | None]:
     """On a CPU places for their gradients side by side; None elsewhere, and for parameters of several types."""
-    if not parameters or len({(p.device.type, p.dtype) for p in parameters} | {("cpu", parameters[0].dtype)}) > 1:
+    if {p.device.type for p in parameters} != {"cpu"} or len({p.dtype for p in parameters}) > 1:
         return [None] * len(parameters)
     block = torch.empty(sum(p.numel() for p in parameters), dtype=parameters[0].dtype)
     pieces = block.split([p.numel() for p in parameters])
