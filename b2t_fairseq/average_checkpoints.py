@@ -19,6 +19,7 @@ import torch
 
 from .compat import apply, load_checkpoint
 from .errors import UserError
+from .models.vocabulary import vocabulary_of
 from .signature import parse_signature, signature_of
 
 NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
@@ -78,6 +79,12 @@ def _check_same_model(first: str | Path, one: dict, second: str | Path, other: d
         raise UserError(
             f"{first} and {second} hold different models and cannot be averaged: "
             f"{signatures[0] or 'no signature'} and {signatures[1] or 'no signature'}."
+        )
+    vocabularies = vocabulary_of(one), vocabulary_of(other)
+    if all(vocabularies) and vocabularies[0] != vocabularies[1]:
+        raise UserError(
+            f"{first} and {second} were trained with different vocabularies and cannot be averaged: "
+            f"{vocabularies[0]} and {vocabularies[1]}."
         )
     shapes = [{n: tuple(getattr(v, "shape", ())) for n, v in state["model"].items()} for state in (one, other)]
     different = sorted(n for n in {**shapes[0], **shapes[1]} if shapes[0].get(n) != shapes[1].get(n))

@@ -17,12 +17,16 @@ from b2t_fairseq.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def write(path, value, signature="connection:b2t|init:auto|layers:2-2|plugin:1|fairseq:1", old=False, **extra):
+SIGNATURE = "connection:b2t|init:auto|layers:2-2|plugin:1|fairseq:1"
+
+
+def write(path, value, signature=SIGNATURE, old=False, vocabulary=None, **extra):
     tied = torch.full((2, 3), float(value))
     model = OrderedDict(
         a=tied, b=tied, half=torch.tensor([value, 1.0]).half(), step=torch.tensor([int(value), 7]), **extra
     )
     args = argparse.Namespace(connection_signature=signature, maximize_best_checkpoint_metric=False)
+    args.vocabulary = vocabulary
     cfg = {"model": args, "checkpoint": {"maximize_best_checkpoint_metric": "bleu" in path.name}}
     state = {"args": args if old else None, "cfg": None if old else cfg, "model": model}
     torch.save({**state, "last_optimizer_state": {"m": tied}, "optimizer_history": [{"num_updates": 1}]}, path)
@@ -124,6 +128,13 @@ def test_other_connection_names_files_and_signatures(tmp_path, capsys):
     error = refused(capsys, "--inputs", one, two, "--output", tmp_path / "o.pt")
     assert all(part in error for part in ["one.pt", "two.pt", "connection:b2t", "connection:post"])
     assert len(average([one, write(two, 1.0, "connection:b2t|layers:2-2|plugin:2")])["model"]) == 4  # only newer
+
+
+def test_other_vocabularies(tmp_path, capsys):
+    files = [write(tmp_path / f"{i}.pt", 1.0, vocabulary=v) for i, v in enumerate(["9 pieces, aa", "9 pieces, bb"])]
+    error = refused(capsys, "--inputs", *files, "--output", tmp_path / "o.pt")
+    assert all(part in error for part in ["0.pt", "1.pt", "9 pieces, aa", "9 pieces, bb"])
+    assert average([files[0], write(files[1], 1.0)])["model"]  # nothing noted
 
 
 @pytest.mark.parametrize("extra", [{"x": torch.ones(2)}, {"x": torch.ones(3)}])

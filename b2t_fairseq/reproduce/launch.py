@@ -164,10 +164,8 @@ def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping
         ) from error
     name = f"train-{socket.gethostname()}.log" if "--nnodes" in command else "train.log"
     mark = uuid.uuid4().hex
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "B2T_RUN": mark}
+    environment = children.environment(PYTHONUNBUFFERED="1", PYTHONUTF8="1", B2T_RUN=mark)
     environment.setdefault("OMP_NUM_THREADS", "1")
-    package_home = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
     child = children.start(
         list(command),
         ends_by=signal.SIGTERM,  # and so it writes a checkpoint

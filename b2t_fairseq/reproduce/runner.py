@@ -114,16 +114,13 @@ class Child:
         self.command, self.began = command, time.monotonic()
         mode = "ab" if command.resumes else "wb"
         self.seen = command.output.stat().st_size if command.resumes and command.output.exists() else 0
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
-        package_home = str(Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package_home, os.environ.get("PYTHONPATH")]))
         with open(command.output, mode) as output, open(command.errors, "wb") as errors:
             self.process = children.start(
                 list(arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                env=environment,
+                env=children.environment(OMP_NUM_THREADS=str(threads), PYTHONUNBUFFERED="1", PYTHONUTF8="1"),
                 start_new_session=True,
             )
 

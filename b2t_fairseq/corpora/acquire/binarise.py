@@ -10,7 +10,6 @@ from pathlib import Path
 from ... import children
 from ...errors import UserError
 
-PACKAGE = Path(__file__).parents[2]
 LOG = "preprocess.log"
 
 
@@ -23,12 +22,11 @@ def binarise(folder: Path, arguments: Sequence[str | os.PathLike], workers: int)
     Raises:
         UserError: it failed; its last line is told.
     """
-    command = [sys.executable, "-m", f"{PACKAGE.name}.cli", "preprocess", *map(str, arguments)]
+    command = [sys.executable, "-m", "b2t_fairseq.cli", "preprocess", *map(str, arguments)]
     command += ["--destdir", str(folder), "--workers", str(workers)]
-    path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     child = children.start(
         command,
-        env={**os.environ, "PYTHONPATH": path},
+        env=children.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
