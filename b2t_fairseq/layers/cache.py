@@ -4,8 +4,7 @@ Stock decoding copies every cache twice a step, to follow the beam and to append
 sentence stand side by side, new ones are written behind them in place, and each hypothesis attends to those of its own
 ancestors through a mask; following the beam reorders a small table of their positions. Keys that no hypothesis descends
 from any more are squeezed out when they have become many. Keys and values of the source are held once a sentence, for
-all its hypotheses. And as long as these are alike, at the first step and, in sampling, along a given prefix, one of
-them is computed for all.
+all its hypotheses.
 
 Words: a *row* is a hypothesis, as in fairseq's generator, which keeps the `beam` rows of a *sentence* together:
 R = S x beam rows, row r of sentence r // beam. Each sentence has a *slot* in the buffers; when sentences are finished
@@ -40,14 +39,13 @@ class DecodingCache:
         self.memory = memory
         self.beam, self.sentences, self.length = beam, rows // beam, 0
         self.used = 0  # positions in the buffers of keys and values
-        self.alike = beam > 1  # so far all rows of a sentence had the same tokens: layers see one of them
         self.is_large = rows >= FEWEST_ROWS
         self.slots: Tensor | None = None  # (S,) the sentences' slots; None: 0...S-1
         self.rows_by_slot: Tensor | None = None  # (S,) its inverse
         self.ancestors: Tensor | None = None  # (R, length): where in its sentence's buffers each row's keys stand
         self.hidden: Tensor | None = None  # (R, length) bool: padding among the tokens so far; None: none
         self.memory_padding = memory_padding
-        self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, width, used)
+        self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, used)
         self.memory_mask: Tensor | None = None  # (S, 1, 1, T_source)
         self.written: dict[object, Tensor] = {}  # module -> keys and values (2, S, H, capacity, d_head)
         self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
@@ -57,42 +55,33 @@ class DecodingCache:
     def rows(self) -> int:
         return self.sentences * self.beam
 
-    @property
-    def width(self) -> int:
-        """Rows a sentence that layers see at this step."""
-        return 1 if self.alike else self.beam
-
-    def begin_step(self, x: Tensor, padding: Tensor | None) -> None:
+    def begin_step(self, like: Tensor, padding: Tensor | None) -> None:
         """Make room for one more position and build the masks that all layers share.
 
         Args:
-            x: (1, R, C), the embedding.
+            like: a tensor whose dtype and device the masks take.
             padding: (R, 1) bool, where the newest token is padding; None if nowhere.
         """
         self.length += 1
-        if self.alike:
-            news = [new.view(self.sentences, self.beam, -1) for new in (x, padding) if new is not None]
-            self.alike = all(torch.equal(new, new[:, :1].expand_as(new)) for new in news)
         if self.beam > 1:
-            own = torch.arange(self.beam, device=x.device) % self.width + self.used
-            own = own.repeat(self.sentences).unsqueeze(1)
+            own = torch.arange(self.used, self.used + self.beam, device=like.device).repeat(self.sentences).unsqueeze(1)
             self.ancestors = own if self.ancestors is None else torch.cat([self.ancestors, own], 1)
-        self.used += self.width
+        self.used += self.beam
         if padding is not None or self.hidden is not None:
             before = self.length - 1
-            nothing = torch.zeros(self.rows, before, dtype=torch.bool, device=x.device)
+            nothing = torch.zeros(self.rows, before, dtype=torch.bool, device=like.device)
             new = nothing.new_zeros(self.rows, 1) if padding is None else padding
             self.hidden = torch.cat([nothing if self.hidden is None else self.hidden, new], 1)
-        hidden = self.by_slot(self.hidden_keys(x.device))
-        self.mask = None if hidden is None else as_scores(hidden, x)
+        hidden = self.by_slot(self.hidden_keys(like.device))
+        self.mask = None if hidden is None else as_scores(hidden, like)
         self.memory_mask = None
         if self.memory_padding is not None:
-            self.memory_mask = additive_mask(self.memory_padding[: self.sentences], x)
+            self.memory_mask = additive_mask(self.memory_padding[: self.sentences], like)
 
     def hidden_keys(self, device: torch.device) -> Tensor | None:
-        """(S, 1, width, used) bool: which of a sentence's keys each of its rows must not see."""
-        if self.width == 1:
-            return None if self.hidden is None else self.hidden[:: self.beam, None, None, :]
+        """(S, 1, beam, used) bool: which of a sentence's keys each of its rows must not see."""
+        if self.beam == 1:
+            return None if self.hidden is None else self.hidden[:, None, None, :]
         everything = torch.ones(self.rows, self.used, dtype=torch.bool, device=device)
         own = torch.zeros_like(self.ancestors, dtype=torch.bool) if self.hidden is None else self.hidden
         return everything.scatter_(1, self.ancestors, own).view(self.sentences, 1, self.beam, -1)
@@ -102,30 +91,28 @@ class DecodingCache:
         return x if x is None or self.slots is None else x.index_select(0, self.rows_by_slot)
 
     def enter(self, x: Tensor) -> Tensor:
-        """(1, R, C) as layers want it, (1, S * width, C): from the generator's order to that of the slots."""
-        x = x[:, :: self.beam] if self.alike else x
-        return x if self.slots is None else self.by_slot(x.view(self.sentences, self.width, -1)).view_as(x)
+        """(1, R, C) from the generator's order of the rows to that of the slots, as layers want it."""
+        return x if self.slots is None else self.by_slot(x.view(self.sentences, self.beam, -1)).view_as(x)
 
     def leave(self, x: Tensor) -> Tensor:
-        """(1, S * width, C) from the layers: (1, R, C) in the generator's order."""
-        x = x if self.slots is None else x.view(self.sentences, self.width, -1)[self.slots].view_as(x)
-        return x.repeat_interleave(self.beam, 1) if self.alike else x
+        """(1, R, C) back in the generator's order."""
+        return x if self.slots is None else x.view(self.sentences, self.beam, -1)[self.slots].view_as(x)
 
     def grouped(self, x: Tensor, heads: int, parts: int = 1) -> tuple[Tensor, ...]:
-        """(1, S * width, parts * H * d) -> `parts` times (S, H, width, d): its rows as positions of a sequence."""
-        return x.view(self.sentences, self.width, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        """(1, R, parts * H * d) -> `parts` times (S, H, beam, d): a sentence's rows as positions of one sequence."""
+        return x.view(self.sentences, self.beam, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
     def ungrouped(self, x: Tensor) -> Tensor:
-        """(S, H, width, d) -> (1, S * width, H * d)."""
-        return x.transpose(1, 2).reshape(1, self.sentences * self.width, -1)
+        """(S, H, beam, d) -> (1, R, H * d)."""
+        return x.transpose(1, 2).reshape(1, self.rows, -1)
 
     def ungrouped_weights(self, weights: Tensor) -> Tensor:
-        """(H, S, width, T_source) by slot -> (H, R, 1, T_source)."""
+        """(H, S, beam, T_source) by slot -> (H, R, 1, T_source)."""
         weights = weights if self.slots is None else weights.index_select(1, self.slots)
-        return weights.expand(-1, -1, self.beam, -1).reshape(weights.size(0), self.rows, 1, -1)
+        return weights.reshape(weights.size(0), self.rows, 1, -1)
 
     def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the newest keys and values (S, H, width, d_head), by slot; return all, (S, H, used, d_head)."""
+        """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, used, d_head)."""
         buffer = self.written.get(module)
         if buffer is None:
             buffer = k.new_empty(2, *k.shape[:2], FIRST_CAPACITY * self.beam, k.size(3))
@@ -133,7 +120,7 @@ class DecodingCache:
             buffer = with_capacity(buffer, 2 * buffer.size(3))
         self.written[module] = buffer
         keys, values = (x[: self.sentences, :, : self.used] for x in (buffer[0], buffer[1]))
-        keys[:, :, -self.width :], values[:, :, -self.width :] = k, v
+        keys[:, :, -self.beam :], values[:, :, -self.beam :] = k, v
         return keys, values
 
     def linear(self, *modules: nn.Linear, then: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
@@ -233,7 +220,7 @@ class DecodingCache:
             self.written[module] = with_capacity(own.permute(2, 0, 3, 1, 4), self.length + FIRST_CAPACITY)
         self.sources = {module: (k[slots], v[slots]) for module, (k, v) in self.sources.items()}
         self.memory_padding = None if self.memory_padding is None else self.memory_padding[slots]
-        self.sentences, self.beam, self.used, self.alike = self.rows, 1, self.length, False
+        self.sentences, self.beam, self.used = self.rows, 1, self.length
         self.slots = self.rows_by_slot = self.ancestors = None
 
 
