@@ -3,7 +3,9 @@
 glibc hands large freed blocks back to the system at once and gets them anew, page by page and zeroed, at the next step:
 60,000 page faults a step at 18-18 layers, which a virtual machine pays for twice. Two settings of its allocator
 (mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD) make it keep them. What a process holds at its peak grows by a few per
-cent; it no longer shrinks between peaks.
+cent; it no longer shrinks between peaks. Narrow models with large batches pay more, up to 1.7 times at width 64 with
+8,192 tokens, where the output layer's blocks of 300 MB leave holes that smaller ones break up; without them in the heap
+those steps took a third longer.
 """
 
 import ctypes

@@ -144,12 +144,14 @@ CASES = {case.name: case for case in (*training_cases(), *decoding_cases(), *oth
 
 #: what is measured without arguments
 DEFAULT = (
-    "train-6-6-w512-t1024",
-    "train-18-18-w512-t1024",
-    "train-18-18-w128-t1024",
-    "train-lm-16-w512-t1024",
+    "train-6-6-w512-t1024-fused",
+    "train-18-18-w512-t1024-fused",
+    "train-18-18-w512-t1024-bf16",
+    "train-18-18-w128-t1024-fused",
+    "train-lm-16-w512-t1024-fused",
     "decode-18-18-beam4-b16",
-    "decode-18-18-greedy-b16",
+    "decode-18-18-beam4-b64",
+    "memory-100-100-b2t",
     "gemm-1024x512x2048",
 )
 
