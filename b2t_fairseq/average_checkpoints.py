@@ -19,8 +19,7 @@ import torch
 
 from .compat import apply, load_checkpoint
 from .errors import UserError
-from .models.vocabulary import vocabulary_of
-from .signature import parse_signature, signature_of
+from .signature import model_argument, parse_signature, signature_of
 
 NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
     "epoch": r"checkpoint(\d+)\.pt",
@@ -80,7 +79,7 @@ def _check_same_model(first: str | Path, one: dict, second: str | Path, other: d
             f"{first} and {second} hold different models and cannot be averaged: "
             f"{signatures[0] or 'no signature'} and {signatures[1] or 'no signature'}."
         )
-    vocabularies = vocabulary_of(one), vocabulary_of(other)
+    vocabularies = [model_argument(state, "vocabulary") for state in (one, other)]
     if all(vocabularies) and vocabularies[0] != vocabularies[1]:
         raise UserError(
             f"{first} and {second} were trained with different vocabularies and cannot be averaged: "

@@ -7,6 +7,7 @@ It stands in every log, in every checkpoint (`cfg.model.connection_signature`) a
 
 from argparse import Namespace
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from .errors import UserError
@@ -29,12 +30,18 @@ def parse_signature(signature: str) -> dict[str, str]:
     return dict(field.partition(":")[::2] for field in signature.split("|"))
 
 
+def model_argument(checkpoint: Mapping[str, Any], name: str) -> Any:
+    """An argument of the model in a loaded checkpoint, of any fairseq's age; None if it has none."""
+    args = (checkpoint.get("cfg") or {}).get("model") or checkpoint.get("args")
+    # OmegaConf's own mappings by attribute, too: get() of old ones raises
+    return args.get(name) if isinstance(args, dict) else getattr(args, name, None)
+
+
 def signature_of(checkpoint: Mapping[str, Any]) -> str | None:
     """The signature in a loaded checkpoint; a stock fairseq Transformer's is derived; None if it has none."""
-    args = (checkpoint.get("cfg") or {}).get("model") or checkpoint.get("args")
-    read = args.get if isinstance(args, Mapping) else lambda name, default=None: getattr(args, name, default)
-    if args is None or read("connection_signature") is not None:
-        return None if args is None else read("connection_signature")
+    read = partial(model_argument, checkpoint)
+    if (noted := read("connection_signature")) is not None:
+        return noted
     depths = [str(depth) for side in ("encoder", "decoder") if (depth := read(f"{side}_layers")) is not None]
     if not depths or not str(read("arch") or read("_name") or "").startswith(("transformer", "s2t_transformer")):
         return None

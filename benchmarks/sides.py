@@ -56,8 +56,7 @@ class Process:
         # here and not above: the stock side imports this file, and must not import the plugin
         from b2t_fairseq import children
 
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "OMP_NUM_THREADS": str(conditions.threads), "PYTHONPATH": path}
+        environment = children.environment(OMP_NUM_THREADS=str(conditions.threads))
         command = [sys.executable, "-m", "benchmarks.sides", json.dumps({**asdict(side), **asdict(conditions)})]
         self.side, self.log = side, tempfile.TemporaryFile("w+", dir=conditions.folder)  # noqa: SIM115 closed in close()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}

@@ -15,6 +15,17 @@ SLEEPING = [sys.executable, "-c", "import time; time.sleep(60)"]
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def test_a_child_finds_the_package_and_what_the_user_added(tmp_path, monkeypatch):
+    (tmp_path / "added.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    code = "import os, added, importlib.util as u; print(u.find_spec('b2t_fairseq').origin, os.getenv('OMP_NUM_THREADS'))"
+    command = [sys.executable, "-S", "-c", code]  # -S: nothing that is installed
+    environment = children.environment(OMP_NUM_THREADS="1")
+    done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [str(ROOT / "b2t_fairseq" / "__init__.py"), "1"], done.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there something runs between fork and exec")
 @pytest.mark.parametrize("program", ["sleep", "no-such-program"])
 def test_ctrl_c_during_the_fork_is_heard(program):

@@ -11,6 +11,7 @@ from typing import Any
 from fairseq.data import Dictionary
 
 from ..errors import UserError
+from ..signature import model_argument
 from .options import write
 
 
@@ -54,19 +55,13 @@ def check_vocabulary(args: Any, task: Any, *dictionaries: Dictionary) -> str:
     return found
 
 
-def vocabulary_of(checkpoint: Mapping[str, Any]) -> str | None:
-    """What a loaded checkpoint notes; None if nothing, as older ones and fairseq's own."""
-    args = (checkpoint.get("cfg") or {}).get("model") or checkpoint.get("args")
-    return args.get("vocabulary") if isinstance(args, Mapping) else getattr(args, "vocabulary", None)
-
-
 def check_same_vocabulary(checkpoint: Mapping[str, Any], expected: str | None, path: str) -> None:
     """Refuse to go on from a loaded checkpoint that was trained with another vocabulary than this run's.
 
     Raises:
         UserError: both are known and differ; names both.
     """
-    found = vocabulary_of(checkpoint)
+    found = model_argument(checkpoint, "vocabulary")
     if found and expected and found != expected:
         raise UserError(
             f"{path} was trained with another vocabulary ({found}) than the data folder's ({expected}): "
