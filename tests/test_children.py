@@ -19,7 +19,10 @@ def test_a_child_finds_the_package_and_what_the_user_added(tmp_path, monkeypatch
     (tmp_path / "added.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    code = "import os, added, importlib.util as u; print(u.find_spec('b2t_fairseq').origin, os.getenv('OMP_NUM_THREADS'))"
+    code = """
+import importlib.util, os, added
+print(importlib.util.find_spec('b2t_fairseq').origin, os.environ['OMP_NUM_THREADS'])
+"""
     command = [sys.executable, "-S", "-c", code]  # -S: nothing that is installed
     environment = children.environment(OMP_NUM_THREADS="1")
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, timeout=60)
