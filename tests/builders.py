@@ -32,7 +32,7 @@ def build(arch: str = "transformer_b2t_6_6", seed: int = 1, **options):
                 for name, value in {
                     "embed_dim": 32,
                     "ffn_embed_dim": 48,
-                    "attention_heads": 4,
+                    "attention_heads": 2,
                     "layers": layers,
                 }.items()
             },
@@ -48,7 +48,7 @@ def build(arch: str = "transformer_b2t_6_6", seed: int = 1, **options):
 
 def build_language_model(arch: str = "transformer_lm_b2t", seed: int = 1, **options):
     """A narrow language model of 3 layers with adaptive input and softmax, no dropout."""
-    sizes = {"embed_dim": 32, "ffn_embed_dim": 48, "attention_heads": 4, "layers": 3, "input_dim": 32, "output_dim": 32}
+    sizes = {"embed_dim": 32, "ffn_embed_dim": 48, "attention_heads": 2, "layers": 3, "input_dim": 32, "output_dim": 32}
     adaptive = {
         **{name: True for name in ("adaptive_input", "tie_adaptive_weights", "tie_adaptive_proj")},
         **{name: "10,20" for name in ("adaptive_input_cutoff", "adaptive_softmax_cutoff")},
@@ -66,7 +66,7 @@ def build_language_model(arch: str = "transformer_lm_b2t", seed: int = 1, **opti
 def build_speech(arch: str = "s2t_transformer_b2t_6_6", seed: int = 1, **options):
     """A narrow speech recogniser, 3 encoder and 2 decoder layers, with a CTC head, no dropout."""
     sizes = {
-        f"{side}_{k}": v for side in ("encoder", "decoder") for k, v in (("embed_dim", 32), ("attention_heads", 4))
+        f"{side}_{k}": v for side in ("encoder", "decoder") for k, v in (("embed_dim", 32), ("attention_heads", 2))
     }
     sizes |= {"encoder_layers": 3, "decoder_layers": 2, "encoder_ffn_embed_dim": 48, "decoder_ffn_embed_dim": 48}
     audio = {

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import native
 from .cache import DecodingCache
 from .dropout import Dropout
 from .masks import additive_mask
@@ -87,37 +88,58 @@ class MultiheadAttention(nn.Module):
         Returns:
             (T, B, C) and, if asked for, (H, B, T, S).
         """
-        if cache is None:
+        if cache is not None:
+            x, weights = self.step(query, memory, cache, need_weights)
+        else:
             q = self.split_heads(self.q_proj(query), "q")
             k, v = self.keys_and_values(query if memory is None else memory)
-        elif memory is None:
-            qkv = cache.linear(self.q_proj, self.k_proj, self.v_proj)(query)
-            q, *new = map(self.normed, cache.grouped(qkv, self.heads, 3), "qkv")
-            k, v = cache.extend(self, *new)
-            mask = cache.mask
-        else:
-            (q,) = map(self.normed, cache.grouped(cache.linear(self.q_proj)(query), self.heads), "q")
-            k, v = cache.source(self, lambda: self.keys_and_values(memory))
-            mask = cache.memory_mask
-        is_plain = k.size(2) <= LONGEST_PLAIN if cache is None else cache.is_large and memory is not None
-        if need_weights or (is_plain and q.device.type == "cpu"):
-            x, weights = self.attend_plainly(q, k, v, mask, causal)
-        else:
-            p = self.dropout_module.active_p
-            mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
-            x, weights = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal), None
-        if cache is None:
+            is_short = k.size(2) <= LONGEST_PLAIN and k.device.type == "cpu"
+            x, weights = (self.attend_plainly if need_weights or is_short else self.attend)(q, k, v, mask, causal)
             x = x.permute(2, 0, 1, 3).reshape(query.shape)  # (B, H, T, d_head) -> (T, B, C)
-        else:
-            x, weights = cache.ungrouped(x), cache.ungrouped_weights(weights) if need_weights else None
         if "inner" in self.inner_norms:
             x = self.inner_layer_norm(x)
         project = self.out_proj if cache is None else cache.linear(self.out_proj)
-        return project(x), weights
+        return project(x), weights if need_weights else None
+
+    def step(
+        self, query: Tensor, memory: Tensor | None, cache: DecodingCache, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """One step of incremental decoding: (1, R, C) -> (1, R, C), before out_proj, and probabilities (H, R, 1, S)."""
+        projections = (self.q_proj,) if memory is not None else (self.q_proj, self.k_proj, self.v_proj)
+        qkv = cache.linear(*projections)(query)
+        is_compiled = self.has_kernel(qkv) and not need_weights
+        if memory is not None:
+            k, v = cache.source(self, lambda: self.keys_and_values(memory))
+            if is_compiled:
+                return native.attend_to_source(qkv, k.mT, v, cache.memory_padding), None
+            (q,) = map(self.normed, cache.grouped(qkv, self.heads), "q")
+            mask = cache.memory_mask(q)
+        elif is_compiled and cache.hidden is None:
+            k, v = cache.room(self, self.heads, self.head_width, qkv)
+            new = cache.used - cache.beam
+            return native.attend_to_ancestors(qkv, k, v, new, cache.length, cache.ancestors_by_slot), None
+        else:
+            q, *new = map(self.normed, cache.grouped(qkv, self.heads, 3), "qkv")
+            k, v = cache.extend(self, *new)
+            mask = cache.mask(q)
+        is_plain = cache.is_large and memory is not None and q.device.type == "cpu"
+        x, weights = (self.attend_plainly if need_weights or is_plain else self.attend)(q, k, v, mask, False)
+        return cache.ungrouped(x), cache.ungrouped_weights(weights) if need_weights else None
+
+    def has_kernel(self, x: Tensor) -> bool:
+        """Whether `native` knows a step of this attention on x."""
+        is_ordinary = self.inner_norms <= {"inner"} and not self.dropout_module.active_p
+        return is_ordinary and self.head_width in native.HEAD_WIDTHS and native.suits(x, *native.DTYPES)
 
     def keys_and_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """(S, B, C_memory) -> twice (B, H, S, d_head)."""
         return self.split_heads(self.k_proj(source), "k"), self.split_heads(self.v_proj(source), "v")
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> tuple[Tensor, None]:
+        """Attention by torch's fused kernel: (B, H, T, d_head), and no probabilities."""
+        p = self.dropout_module.active_p
+        mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal), None
 
     def attend_plainly(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool

@@ -2,9 +2,9 @@
 
 Stock decoding copies every cache twice a step, to follow the beam and to append. Here the keys of all hypotheses of a
 sentence stand side by side, new ones are written behind them in place, and each hypothesis attends to those of its own
-ancestors through a mask; following the beam reorders a small table of their positions. Keys that no hypothesis descends
-from any more are squeezed out when they have become many. Keys and values of the source are held once a sentence, for
-all its hypotheses.
+ancestors: a compiled kernel (`native`) reads them by a small table of their positions, torch's operations get a mask.
+Following the beam reorders the table. Keys that no hypothesis descends from any more are squeezed out when they have
+become many. Keys and values of the source are held once a sentence, for all its hypotheses.
 
 Words: a *row* is a hypothesis, as in fairseq's generator, which keeps the `beam` rows of a *sentence* together:
 R = S x beam rows, row r of sentence r // beam. Each sentence has a *slot* in the buffers; when sentences are finished
@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .. import native
 from .masks import additive_mask, as_scores
 from .packed import FEWEST_ROWS, prepared
 
@@ -44,39 +45,51 @@ class DecodingCache:
         self.rows_by_slot: Tensor | None = None  # (S,) its inverse
         self.ancestors: Tensor | None = None  # (R, length): where in its sentence's buffers each row's keys stand
         self.hidden: Tensor | None = None  # (R, length) bool: padding among the tokens so far; None: none
-        self.memory_padding = memory_padding
-        self.mask: Tensor | None = None  # of this step's self-attention, (S, 1, beam, used)
-        self.memory_mask: Tensor | None = None  # (S, 1, 1, T_source)
+        self.memory_padding = None if memory_padding is None else memory_padding.contiguous()
+        self.ancestors_by_slot: Tensor | None = None  # (R, length), the same with the rows by slot
+        self.masks: dict[str, Tensor | None] = {}  # of this step, as far as they were asked for
         self.written: dict[object, Tensor] = {}  # module -> keys and values (2, S, H, capacity, d_head)
         self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
-        self.sources: dict[object, tuple[Tensor, Tensor]] = {}  # module -> keys, values (S, H, T_source, d_head)
+        # module -> values of the source (S, H, T_source, d_head), and keys: the same, or (S, H, d_head, >= T_source)
+        self.sources: dict[object, tuple[Tensor, Tensor]] = {}
 
     @property
     def rows(self) -> int:
         return self.sentences * self.beam
 
-    def begin_step(self, like: Tensor, padding: Tensor | None) -> None:
-        """Make room for one more position and build the masks that all layers share.
+    def begin_step(self, device: torch.device, padding: Tensor | None) -> None:
+        """Make room for one more position.
 
         Args:
-            like: a tensor whose dtype and device the masks take.
+            device: of the layers.
             padding: (R, 1) bool, where the newest token is padding; None if nowhere.
         """
         self.length += 1
+        self.masks = {}
         if self.beam > 1:
-            own = torch.arange(self.used, self.used + self.beam, device=like.device).repeat(self.sentences).unsqueeze(1)
+            own = torch.arange(self.used, self.used + self.beam, device=device).repeat(self.sentences).unsqueeze(1)
             self.ancestors = own if self.ancestors is None else torch.cat([self.ancestors, own], 1)
+            self.ancestors_by_slot = self.by_slot(self.ancestors.view(self.sentences, -1)).view_as(self.ancestors)
         self.used += self.beam
         if padding is not None or self.hidden is not None:
             before = self.length - 1
-            nothing = torch.zeros(self.rows, before, dtype=torch.bool, device=like.device)
+            nothing = torch.zeros(self.rows, before, dtype=torch.bool, device=device)
             new = nothing.new_zeros(self.rows, 1) if padding is None else padding
             self.hidden = torch.cat([nothing if self.hidden is None else self.hidden, new], 1)
-        hidden = self.by_slot(self.hidden_keys(like.device))
-        self.mask = None if hidden is None else as_scores(hidden, like)
-        self.memory_mask = None
-        if self.memory_padding is not None:
-            self.memory_mask = additive_mask(self.memory_padding[: self.sentences], like)
+
+    def mask(self, like: Tensor) -> Tensor | None:
+        """This step's mask of self-attention, (S, 1, beam, used), the same for all layers."""
+        if "own" not in self.masks:
+            hidden = self.by_slot(self.hidden_keys(like.device))
+            self.masks["own"] = None if hidden is None else as_scores(hidden, like)
+        return self.masks["own"]
+
+    def memory_mask(self, like: Tensor) -> Tensor | None:
+        """This step's mask of cross-attention, (S, 1, 1, T_source), the same for all layers."""
+        if "memory" not in self.masks:
+            padding = self.memory_padding
+            self.masks["memory"] = None if padding is None else additive_mask(padding[: self.sentences], like)
+        return self.masks["memory"]
 
     def hidden_keys(self, device: torch.device) -> Tensor | None:
         """(S, 1, beam, used) bool: which of a sentence's keys each of its rows must not see."""
@@ -111,15 +124,19 @@ class DecodingCache:
         weights = weights if self.slots is None else weights.index_select(1, self.slots)
         return weights.reshape(weights.size(0), self.rows, 1, -1)
 
-    def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, used, d_head)."""
+    def room(self, module: object, heads: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values by slot, with room for the newest: (S, H, capacity, d_head), of like's dtype and device."""
         buffer = self.written.get(module)
         if buffer is None:
-            buffer = k.new_empty(2, *k.shape[:2], FIRST_CAPACITY * self.beam, k.size(3))
+            buffer = like.new_empty(2, self.sentences, heads, FIRST_CAPACITY * self.beam, head_width)
         elif buffer.size(3) < self.used:
             buffer = with_capacity(buffer, 2 * buffer.size(3))
         self.written[module] = buffer
-        keys, values = (x[: self.sentences, :, : self.used] for x in (buffer[0], buffer[1]))
+        return buffer[0, : self.sentences], buffer[1, : self.sentences]
+
+    def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, used, d_head)."""
+        keys, values = (x[:, :, : self.used] for x in self.room(module, k.size(1), k.size(3), k))
         keys[:, :, -self.beam :], values[:, :, -self.beam :] = k, v
         return keys, values
 
@@ -131,13 +148,16 @@ class DecodingCache:
         return self.linears[modules]
 
     def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Keys and values of the source (S, H, T_source, d_head), by slot; projected at the first step only."""
+        """Keys and values of the source (S, H, T_source, d_head), by slot; projected at the first step only.
+
+        On a CPU the keys lie transposed in memory, as the compiled kernel wants them, and many small products.
+        """
         if module not in self.sources:
             k, v = project()
-            if self.is_large:  # as many small products read them fastest
-                k, v = k.mT.contiguous().mT, v.contiguous()
-            self.sources[module] = k, v
-        return tuple(x[: self.sentences] for x in self.sources[module])
+            is_transposed = k.device.type == "cpu" and (self.is_large or native.suits(k, *native.DTYPES))
+            self.sources[module] = v.contiguous(), native.padded_keys(k) if is_transposed else k.contiguous()
+        v, k = (x[: self.sentences] for x in self.sources[module])
+        return k if k.shape == v.shape else k[..., : v.size(2)].mT, v
 
     def reorder(self, order: Tensor) -> None:
         """Follow the beam: row r becomes what row order[r] was; rows may be repeated or dropped.
@@ -207,7 +227,7 @@ class DecodingCache:
     def for_each_buffer(self, change: Callable[[Tensor, int], Tensor]) -> None:
         """Apply `change` to everything that is held by slot, and tell it the dimension of the slots."""
         self.written = {module: change(buffer, 1) for module, buffer in self.written.items()}
-        self.sources = {module: (change(k, 0), change(v, 0)) for module, (k, v) in self.sources.items()}
+        self.sources = {module: (change(v, 0), change(k, 0)) for module, (v, k) in self.sources.items()}
         if self.memory_padding is not None:
             self.memory_padding = change(self.memory_padding, 0)
 
@@ -218,10 +238,10 @@ class DecodingCache:
         for module, buffer in self.written.items():
             own = buffer[:, slots.unsqueeze(1), :, self.ancestors]  # (R, length, 2, H, d_head)
             self.written[module] = with_capacity(own.permute(2, 0, 3, 1, 4), self.length + FIRST_CAPACITY)
-        self.sources = {module: (k[slots], v[slots]) for module, (k, v) in self.sources.items()}
+        self.sources = {module: (v[slots], k[slots]) for module, (v, k) in self.sources.items()}
         self.memory_padding = None if self.memory_padding is None else self.memory_padding[slots]
         self.sentences, self.beam, self.used = self.rows, 1, self.length
-        self.slots = self.rows_by_slot = self.ancestors = None
+        self.slots = self.rows_by_slot = self.ancestors = self.ancestors_by_slot = None
 
 
 def with_capacity(x: Tensor, positions: int) -> Tensor:

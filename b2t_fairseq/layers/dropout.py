@@ -5,6 +5,8 @@ from fairseq.modules import FairseqDropout
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import native
+
 is_compiling = getattr(torch.compiler, "is_compiling", lambda: False)  # torch < 2.3 does not tell
 STEPS = 2**16  # a 16-bit random number decides about each element
 
@@ -13,22 +15,28 @@ class MaskedByBits(torch.autograd.Function):
     """x times a mask of 0 and 1/(1-p), where p is the nearest multiple of 2^-16.
 
     torch draws a CPU's dropout masks one number at a time, 9 ns each, 5 to 15 % of a training step. Here one
-    64-bit number of the same generator serves four elements.
+    64-bit number of the same generator serves four elements. The compiled kernel and torch's operations give the same.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, p: float) -> Tensor:
         dropped = min(round(p * STEPS), STEPS - 1)
         bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        kept = bits[: x.numel()] >= dropped - STEPS // 2
-        mask = kept.to(x.dtype).mul_(STEPS / (STEPS - dropped)).view(x.shape)
+        ctx.threshold, ctx.scale = dropped - STEPS // 2, STEPS / (STEPS - dropped)
+        ctx.is_compiled = native.suits(x, torch.float32)
+        if ctx.is_compiled:
+            ctx.save_for_backward(bits)
+            return native.dropout(x.contiguous(), bits, ctx.threshold, ctx.scale)
+        mask = (bits[: x.numel()] >= ctx.threshold).to(x.dtype).mul_(ctx.scale).view(x.shape)
         ctx.save_for_backward(mask)
         return x * mask
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
-        (mask,) = ctx.saved_tensors
-        return gradient * mask, None
+        (saved,) = ctx.saved_tensors
+        if ctx.is_compiled:
+            return native.dropout(gradient.contiguous(), saved, ctx.threshold, ctx.scale), None
+        return gradient * saved, None
 
 
 class Dropout(FairseqDropout):

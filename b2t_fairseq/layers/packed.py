@@ -1,7 +1,7 @@
 """Linear layers whose weights are rearranged once for many products, as decoding needs them on a CPU."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,43 @@ IS_AVAILABLE = (
 )
 
 
-class PackedLinear:
+class MklLinear:
+    """x W^T + b in MKL's own layout of W, which torch's float32 products arrange anew each time.
+
+    Args:
+        weight: (C_out, C_in), float32.
+        bias: (C_out,).
+        rows: about how many rows the products will have.
+        relu: max(0, x W^T + b).
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, rows: int, relu: bool = False):
+        self.packed, self.bias = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), rows), bias
+        self.shape_of_weight = weight.new_empty(1).expand(weight.shape)  # nothing else is read of it
+        self.then = torch.relu_ if relu else lambda x: x
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., C_in) -> (..., C_out)."""
+        rows = x.numel() // x.size(-1)  # where it is not the number of rows packed for, torch would not use `packed`
+        return self.then(torch.ops.mkl._mkl_linear(x, self.packed, self.shape_of_weight, self.bias, rows))
+
+
+@lru_cache(maxsize=64)
+def mkl_can_pack(width: int, inner: int) -> bool:
+    """Whether a (width, inner) weight that MKL packed for some number of rows serves for others.
+
+    MKL does not promise it; its layout has been seen to depend on the weight alone. Tried once for each shape.
+    """
+    if not hasattr(torch.ops.mkl, "_mkl_linear") or not hasattr(torch.ops.mkl, "_mkl_reorder_linear_weight"):
+        return False
+    generator = torch.Generator().manual_seed(1)
+    weight, bias = torch.randn(width, inner, generator=generator), torch.zeros(width)
+    product, x = MklLinear(weight, bias, 4 * FEWEST_ROWS), torch.randn(2 * FEWEST_ROWS, inner, generator=generator)
+    expected = F.linear(x, weight)
+    return all(torch.allclose(product(x[:n]), expected[:n], rtol=1e-4, atol=1e-4) for n in (1, 7, len(x)))
+
+
+class OneDnnLinear:
     """x W^T + b in oneDNN's own layout of W: without repacking W and without a pass for bias and ReLU at each step.
 
     Args:
@@ -60,7 +96,11 @@ def prepared(
         (product,) = modules
     else:
         weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
-        if pays and then is relu:
-            return PackedLinear(weight, bias, rows, relu=True)
-        product = PackedLinear(weight, bias, rows) if pays else partial(F.linear, weight=weight, bias=bias)
+        if pays:
+            packed = MklLinear if weight.dtype == torch.float32 and mkl_can_pack(*weight.shape) else OneDnnLinear
+            if then is relu:
+                return packed(weight, bias, rows, relu=True)
+            product = packed(weight, bias, rows)
+        else:
+            product = partial(F.linear, weight=weight, bias=bias)
     return product if then is None else lambda x: then(product(x))

@@ -185,7 +185,7 @@ class B2TTransformerDecoder(TransformerDecoderBase):
                 beam = self.beam if rows % self.beam == 0 and self.beam <= WIDEST_BEAM else 1
                 memory = memory_padding = None
             cache = incremental_state[CACHE] = DecodingCache(rows, beam, memory, memory_padding)
-        cache.begin_step(x, padding)
+        cache.begin_step(x.device, padding)
         return Context(memory=cache.memory, cache=cache)
 
     def reorder_incremental_state_scripting(self, incremental_state: dict, new_order: Tensor) -> None:

@@ -17,11 +17,23 @@ from fairseq import search
 from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
+from b2t_fairseq import native
+from b2t_fairseq.layers import packed
 from b2t_fairseq.layers.cache import DecodingCache
 from b2t_fairseq.layers.packed import FEWEST_ROWS, IS_AVAILABLE
 from b2t_fairseq.models.encoder_out import ReorderedEncoderOut
 
 WORDS = dictionary()
+
+
+@pytest.fixture(autouse=True, params=["compiled", "torch's operations"])
+def kernels(request, monkeypatch):
+    """Each test with the fastest way of doing things, and with the next one."""
+    if request.param != "compiled":
+        monkeypatch.setattr(native, "kernels", lambda: None)
+        monkeypatch.setattr(packed, "mkl_can_pack", lambda width, inner: False)
+    elif native.kernels() is None:
+        pytest.skip("no C++ compiler")
 
 
 def source(sentences: int = 9, longest: int = 11, seed: int = 4) -> dict:

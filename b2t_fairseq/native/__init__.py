@@ -1,0 +1,108 @@
+"""Operations in C++ that save passes over memory which torch's own take, on a CPU; compiled at first use.
+
+Nothing depends on them: where `suits` says no (another device or dtype, no compiler), callers use torch's operations.
+"""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from .build import INTEGER, POINTER, kernels
+
+HEAD_WIDTHS = (16, 32, 64, 128)  # that attention is compiled for
+DTYPES = (torch.float32, torch.bfloat16)
+LANES = 16  # as in kernels.cpp
+
+__all__ = [
+    "DTYPES",
+    "HEAD_WIDTHS",
+    "attend_to_ancestors",
+    "attend_to_source",
+    "dropout",
+    "kernels",
+    "padded_keys",
+    "suits",
+]
+
+
+class Step(ctypes.Structure):
+    """kernels.cpp's struct of the same name."""
+
+    _fields_ = [
+        *((name, POINTER) for name in ("q", "new_k", "new_v")),
+        ("stride", INTEGER),
+        *((name, POINTER) for name in ("k", "v")),
+        *((name, INTEGER) for name in ("capacity", "length", "written")),
+        *((name, POINTER) for name in ("index", "hidden")),
+        *((name, INTEGER) for name in ("sentences", "beam", "heads", "d")),
+        ("out", POINTER),
+    ]
+
+
+def suits(x: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether x is on the CPU, has one of the dtypes, and the kernels are there."""
+    return x.device.type == "cpu" and x.dtype in dtypes and kernels() is not None
+
+
+def attend_to_ancestors(
+    qkv: Tensor, keys: Tensor, values: Tensor, new: int, length: int, index: Tensor | None
+) -> Tensor:
+    """Self-attention of the newest position of each row: softmax(QK^T / sqrt(d_head)) V.
+
+    Args:
+        qkv: (1, R, 3C), the rows' queries, and their newest keys and values.
+        keys, values: (S, H, capacity, d_head), each contiguous; the rows of a sentence stand beside each other in qkv.
+        new: the position that the keys and values of a sentence's first row are written to, the other rows' behind it.
+        length: positions a row attends to.
+        index: (R, length) int64, their numbers for each row; None: the first ones.
+
+    Returns:
+        (1, R, C).
+    """
+    return attend(qkv, keys, values, qkv.size(2) // 3, length=length, capacity=keys.size(2), written=new, index=index)
+
+
+def attend_to_source(q: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None) -> Tensor:
+    """Cross-attention of one position of each row: softmax(QK^T / sqrt(d_head)) V.
+
+    Args:
+        q: (1, R, C).
+        keys: `padded_keys`, or (S, H, d_head, T) of them; the rows of a sentence stand beside each other in q.
+        values: (S, H, T, d_head), contiguous.
+        hidden: (S, T) bool, True at positions that take no part; None: all do.
+
+    Returns:
+        (1, R, C).
+    """
+    return attend(q, keys, values, q.size(2), length=values.size(2), capacity=keys.stride(2), hidden=hidden)
+
+
+def attend(qkv: Tensor, keys: Tensor, values: Tensor, model_width: int, **fields: Tensor | int | None) -> Tensor:
+    """The kernel on these tensors, and the other fields of its struct."""
+    pointers = {name: x.data_ptr() if isinstance(x, Tensor) else x for name, x in fields.items() if x is not None}
+    sentences, heads = keys.shape[:2]
+    out = qkv.new_empty(1, qkv.size(1), model_width)
+    step = Step(
+        q=qkv.data_ptr(), stride=qkv.size(2), k=keys.data_ptr(), v=values.data_ptr(), out=out.data_ptr(), **pointers
+    )
+    step.sentences, step.beam, step.heads, step.d = sentences, qkv.size(1) // sentences, heads, model_width // heads
+    if qkv.size(2) > model_width:
+        step.new_k = step.q + model_width * qkv.element_size()
+        step.new_v = step.new_k + model_width * qkv.element_size()
+    kernels().attend(ctypes.byref(step), qkv.dtype == torch.bfloat16, torch.get_num_threads())
+    return out
+
+
+def padded_keys(k: Tensor) -> Tensor:
+    """(S, H, T, d_head) -> (S, H, d_head, T rounded up to whole vectors, and never d_head x T)."""
+    keys = k.new_zeros(*k.shape[:2], k.size(3), (k.size(2) // LANES + 1) * LANES)
+    keys[..., : k.size(2)] = k.mT
+    return keys
+
+
+def dropout(x: Tensor, bits: Tensor, threshold: int, scale: float) -> Tensor:
+    """x * scale where bits >= threshold, else 0; x contiguous float32, bits int16 with at least as many elements."""
+    y = torch.empty_like(x)
+    kernels().dropout(x.data_ptr(), bits.data_ptr(), x.numel(), threshold, scale, y.data_ptr(), torch.get_num_threads())
+    return y

@@ -1,0 +1,90 @@
+"""Compiles kernels.cpp on the machine itself, at first use, in seconds, and keeps the result in the user's cache.
+
+`CXX` names the compiler, as everywhere; with an empty `CXX` nothing is compiled.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+# -fopenmp when compiling only: linked with it, the library would have a pool of threads beside torch's
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
+POINTER, INTEGER, FLOAT, INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
+ARGUMENTS = {
+    "attend": [POINTER, INT, INT],
+    "dropout": [POINTER, POINTER, INTEGER, INT, FLOAT, POINTER, INT],
+}
+
+
+@functools.lru_cache(maxsize=1)
+def kernels() -> ctypes.CDLL | None:
+    """The compiled kernels, or None where they cannot be had; the log says why."""
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    if not sys.platform.startswith("linux") or not compiler or shutil.which(compiler[0]) is None:
+        logger.info("kernels.cpp is not compiled (no C++ compiler on a Linux machine): torch's operations are used")
+        return None
+    try:
+        library = ctypes.CDLL(str(compiled(compiler)))
+        for name, arguments in ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, None
+        return library
+    except subprocess.CalledProcessError as error:
+        reason = next(iter((error.stderr or "").strip().splitlines()), str(error))
+        logger.warning(f"kernels.cpp cannot be compiled, torch's operations are used: {reason}")
+    except (OSError, AttributeError) as error:  # of the loader, or of the cache's disk
+        logger.warning(f"the compiled kernels.cpp cannot be used, torch's operations are: {error}")
+    return None
+
+
+def compiled(compiler: list[str]) -> Path:
+    """The library for this source, compiler and processor; made if it is not in the cache.
+
+    Raises:
+        subprocess.CalledProcessError: the compiler failed.
+        OSError: it cannot be started, or the file cannot be written.
+    """
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    parts = (SOURCE.read_text(), *FLAGS, *compiler, version, processor())
+    path = cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        logger.info(f"compiling {SOURCE.name} to {path}")
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # renamed at the end: other processes may be at it
+            run = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, check=True)
+            run([*compiler, *FLAGS, "-c", str(SOURCE), "-o", "kernels.o"])
+            run([*compiler, "-shared", "kernels.o", "-o", "kernels.so"])
+            os.replace(Path(folder, "kernels.so"), path)
+    return path
+
+
+def processor() -> str:
+    """What -march=native depends on: a home may be shared by machines with different processors."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return "\n".join([platform.machine(), *sorted({line for line in lines if line.startswith(wanted)})])
+
+
+def cache_folder() -> Path:
+    """b2t_fairseq in the user's cache; where that cannot be written, a temporary folder of this process."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "b2t_fairseq")
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        folder = Path(tempfile.mkdtemp(prefix="b2t_fairseq_"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

@@ -1,0 +1,233 @@
+// What torch's operations do in several passes over memory, in one, on a CPU. Compiled by build.py, called by __init__.py.
+//
+// OpenMP is torch's own: this library is linked with none, and finds the symbols of the one that torch has loaded, so
+// that there is a single pool of threads.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace {
+
+constexpr int64_t LANES = 16;  // floats a vector; for processors with narrower ones the compiler takes several
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
+constexpr float LOWEST = std::numeric_limits<float>::lowest();
+
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef float Half __attribute__((vector_size(2 * LANES), aligned(4)));
+typedef float Quarter __attribute__((vector_size(LANES), aligned(4)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef uint16_t Bits __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef uint16_t BFloat16;  // the upper half of a float's bits
+
+inline Vector load(const float* x) { return *reinterpret_cast<const Vector*>(x); }
+inline Vector load(const BFloat16* x) {
+  return reinterpret_cast<Vector>(__builtin_convertvector(*reinterpret_cast<const Bits*>(x), Integers) << 16);
+}
+
+inline void store(float* x, Vector v) { *reinterpret_cast<Vector*>(x) = v; }
+inline void store(BFloat16* x, Vector v) {  // the nearest, ties to even
+  const Integers bits = reinterpret_cast<Integers>(v);
+  const Integers rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  *reinterpret_cast<Bits*>(x) = __builtin_convertvector(rounded, Bits);
+}
+
+inline float sum(Vector v) {
+  const union { Vector v; Half h[2]; } a{v};
+  const union { Half h; Quarter q[2]; } b{a.h[0] + a.h[1]};
+  const Quarter q = b.q[0] + b.q[1];
+  return (q[0] + q[2]) + (q[1] + q[3]);
+}
+
+inline float maximum(Vector v) {
+  float highest = v[0];
+  for (int i = 1; i < LANES; i++) highest = std::max(highest, v[i]);
+  return highest;
+}
+
+// Lane i of the result is the sum of v[i]. Two vectors at a time become one with half of the sums of either.
+template <int COUNT = LANES>
+inline Vector sums(Vector* v) {
+  if constexpr (COUNT == 1) {
+    return v[0];
+  } else {
+    constexpr int HALF = COUNT / 2;
+    Integers first, second;
+    for (int lane = 0; lane < LANES; lane++) {
+      first[lane] = lane & HALF ? LANES + lane - HALF : lane;
+      second[lane] = lane & HALF ? LANES + lane : lane + HALF;
+    }
+    for (int i = 0; i < HALF; i++)
+      v[i] = __builtin_shuffle(v[i], v[i + HALF], first) + __builtin_shuffle(v[i], v[i + HALF], second);
+    return sums<HALF>(v);
+  }
+}
+
+// e^x for x <= 0 as 2^n e^r, |r| <= ln(2) / 2, by Taylor's series of e^r; 0 below -87
+inline Vector exponential(Vector x) {
+  constexpr float SHIFT = 12582912.0f;  // 1.5 * 2^23: the low bits of a sum with it are the nearest integer
+  const Vector shifted = x * 1.44269504f + SHIFT;
+  const Integers exponent = reinterpret_cast<Integers>(shifted) << 23;
+  const Vector n = shifted - SHIFT, r = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln(2) in two parts
+  Vector p = r * (1 / 5040.f) + 1 / 720.f;
+  p = p * r + 1 / 120.f;
+  p = p * r + 1 / 24.f;
+  p = p * r + 1 / 6.f;
+  p = p * r + 0.5f;
+  p = p * r * r + r + 1.0f;
+  return x > -87.0f ? reinterpret_cast<Vector>(reinterpret_cast<Integers>(p) + exponent) : Vector{};
+}
+
+}  // namespace
+
+// One step of attention, for the rows of several sentences, `beam` each. __init__.py has the same fields.
+struct Step {
+  void *q, *new_k, *new_v;   // (sentences * beam, heads * d)
+  int64_t stride;            // from row to row of these
+  void *k, *v;               // (sentences, heads, capacity, d), k of cross-attention (sentences, heads, d, capacity)
+  int64_t capacity, length;  // positions there are, and that a row attends to
+  int64_t written;           // new_k and new_v are first written to the positions from here on, one for each row
+  int64_t* index;            // (sentences * beam, length): the positions of each row; null: 0...length-1
+  uint8_t* hidden;           // (sentences, length): positions that take no part; null: none
+  int64_t sentences, beam, heads, d;
+  void* out;  // (sentences * beam, heads * d)
+};
+
+namespace {
+
+// Turns scores into e^(score - highest), and returns their sum.
+float exponentials(float* scores, int64_t length) {
+  std::fill_n(scores + length, -length & (LANES - 1), -INFINITE);
+  Vector highest = load(scores), total = {};
+  for (int64_t t = LANES; t < length; t += LANES) highest = load(scores + t) > highest ? load(scores + t) : highest;
+  const float top = maximum(highest);
+  for (int64_t t = 0; t < length; t += LANES) {
+    const Vector e = exponential(load(scores + t) - top);
+    store(scores + t, e);
+    total += e;
+  }
+  return sum(total);
+}
+
+// Self-attention of a row in one head, d = WIDTH * LANES: out = sum_t p[t] value[i(t)], p = softmax(q . key[i(t)] / sqrt(d)).
+template <int WIDTH, typename T>
+void attend_to_ancestors(const T* q, const T* key, const T* value, int64_t length, int64_t next_head, const int64_t* index, float* p, T* out) {
+  constexpr int64_t D = WIDTH * LANES;
+  const float scale = 1 / std::sqrt(static_cast<float>(D));
+  Vector query[WIDTH], result[WIDTH] = {};
+  for (int w = 0; w < WIDTH; w++) query[w] = load(q + w * LANES) * scale;
+  for (int64_t t = 0; t < length; t += LANES) {
+    Vector products[LANES];
+    for (int64_t i = 0; i < LANES; i++) {
+      const int64_t last = std::min(t + i, length - 1);
+      const T* at = key + (index ? index[last] : last) * D;
+      products[i] = query[0] * load(at);
+      for (int w = 1; w < WIDTH; w++) products[i] += query[w] * load(at + w * LANES);
+      for (int w = 0; w < WIDTH; w++) __builtin_prefetch(at + next_head + w * LANES);
+    }
+    store(p + t, sums(products));
+  }
+  const float norm = 1 / exponentials(p, length);
+  for (int64_t t = 0; t < length; t++) {
+    const T* at = value + (index ? index[t] : t) * D;
+    for (int w = 0; w < WIDTH; w++) {
+      __builtin_prefetch(at + next_head + w * LANES);
+      result[w] += p[t] * load(at + w * LANES);
+    }
+  }
+  for (int w = 0; w < WIDTH; w++) store(out + w * LANES, result[w] * norm);
+}
+
+// Cross-attention of ROWS rows of a sentence in one head; key is (d, capacity).
+template <int WIDTH, int ROWS, typename T>
+void attend_to_source(const Step& x, const T* q, const T* key, const T* value, const uint8_t* hidden, float* p, T* out) {
+  constexpr int64_t D = WIDTH * LANES;
+  const float scale = 1 / std::sqrt(static_cast<float>(D));
+  const int64_t room = x.length + LANES;
+  float query[ROWS][D], norm[ROWS];
+  for (int r = 0; r < ROWS; r++)
+    for (int w = 0; w < WIDTH; w++) store(query[r] + w * LANES, load(q + r * x.stride + w * LANES) * scale);
+  for (int64_t t = 0; t < x.length; t += LANES) {
+    Vector scores[ROWS] = {};
+    for (int64_t i = 0; i < D; i++) {
+      const Vector keys = load(key + i * x.capacity + t);
+      __builtin_prefetch(key + (D + i) * x.capacity + t);
+      for (int r = 0; r < ROWS; r++) scores[r] += query[r][i] * keys;
+    }
+    for (int r = 0; r < ROWS; r++) store(p + r * room + t, scores[r]);
+  }
+  for (int r = 0; r < ROWS; r++) {
+    for (int64_t t = 0; hidden && t < x.length; t++)
+      if (hidden[t]) p[r * room + t] = LOWEST;
+    norm[r] = 1 / exponentials(p + r * room, x.length);
+  }
+  Vector result[ROWS][WIDTH] = {};
+  for (int64_t t = 0; t < x.length; t++)
+    for (int w = 0; w < WIDTH; w++) {
+      const Vector values = load(value + t * D + w * LANES);
+      __builtin_prefetch(value + (x.length + t) * D + w * LANES);
+      for (int r = 0; r < ROWS; r++) result[r][w] += p[r * room + t] * values;
+    }
+  for (int r = 0; r < ROWS; r++)
+    for (int w = 0; w < WIDTH; w++) store(out + r * x.heads * D + w * LANES, result[r][w] * norm[r]);
+}
+
+// All heads of all rows: self-attention where there are new keys, else cross-attention.
+template <int WIDTH, typename T>
+void attend_all(const Step& x, int threads) {
+  constexpr int64_t D = WIDTH * LANES;
+  const T *new_k = static_cast<T*>(x.new_k), *new_v = static_cast<T*>(x.new_v);
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> p(4 * (x.length + LANES));
+#pragma omp for schedule(static)
+    for (int64_t task = 0; task < x.sentences * x.heads; task++) {
+      const int64_t s = task / x.heads, h = task % x.heads, rows = s * x.beam;
+      T* key = static_cast<T*>(x.k) + task * x.capacity * D;
+      T* value = static_cast<T*>(x.v) + task * x.capacity * D;
+      const T* q = static_cast<T*>(x.q) + rows * x.stride + h * D;
+      T* out = static_cast<T*>(x.out) + (rows * x.heads + h) * D;
+      if (new_k) {
+        for (int64_t j = 0; j < x.beam; j++) {
+          std::copy_n(new_k + (rows + j) * x.stride + h * D, D, key + (x.written + j) * D);
+          std::copy_n(new_v + (rows + j) * x.stride + h * D, D, value + (x.written + j) * D);
+        }
+        for (int64_t j = 0; j < x.beam; j++)
+          attend_to_ancestors<WIDTH>(q + j * x.stride, key, value, x.length, x.capacity * D,
+                                     x.index ? x.index + (rows + j) * x.length : nullptr, p.data(), out + j * x.heads * D);
+      } else {
+        static constexpr decltype(&attend_to_source<WIDTH, 1, T>) FOR_ROWS[] = {
+            nullptr, attend_to_source<WIDTH, 1, T>, attend_to_source<WIDTH, 2, T>, attend_to_source<WIDTH, 3, T>,
+            attend_to_source<WIDTH, 4, T>};
+        value = static_cast<T*>(x.v) + task * x.length * D;
+        for (int64_t j = 0; j < x.beam; j += 4)
+          FOR_ROWS[std::min<int64_t>(4, x.beam - j)](x, q + j * x.stride, key, value,
+                                                     x.hidden ? x.hidden + s * x.length : nullptr, p.data(),
+                                                     out + j * x.heads * D);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+void attend(const Step* step, int is_bf16, int threads) {
+  static constexpr void (*KERNELS[][2])(const Step&, int) = {{attend_all<1, float>, attend_all<1, BFloat16>},
+                                                             {attend_all<2, float>, attend_all<2, BFloat16>},
+                                                             {attend_all<4, float>, attend_all<4, BFloat16>},
+                                                             {attend_all<8, float>, attend_all<8, BFloat16>}};
+  const int which = step->d == 16 ? 0 : step->d == 32 ? 1 : step->d == 64 ? 2 : 3;
+  KERNELS[which][is_bf16](*step, threads);
+}
+
+// y[i] = x[i] * (bits[i] >= threshold ? scale : 0)
+void dropout(const float* x, const int16_t* bits, int64_t count, int threshold, float scale, float* y, int threads) {
+#pragma omp parallel for simd num_threads(threads) schedule(static) if (count > 8192)
+  for (int64_t i = 0; i < count; i++) y[i] = x[i] * (bits[i] >= threshold ? scale : 0.0f);
+}
+
+}  // extern "C"

@@ -1,0 +1,66 @@
+"""Compiling: once for a machine; what happens without a compiler, with a bad one, and without a cache."""
+
+import logging
+import shutil
+
+import pytest
+
+from b2t_fairseq.native import build
+
+needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path, caplog):
+    """`kernels()` as in a new process with an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CXX", raising=False)
+    caplog.set_level(logging.INFO)
+    return build.kernels.__wrapped__
+
+
+@needs_compiler
+def test_it_is_compiled_once(fresh, tmp_path, caplog):
+    assert fresh() is not None and "compiling kernels.cpp" in caplog.text
+    caplog.clear()
+    assert fresh() is not None and not caplog.text
+    assert [path.suffix for path in (tmp_path / "cache/b2t_fairseq").iterdir()] == [".so"]  # nothing else is left
+
+
+@needs_compiler
+def test_another_processor_or_source_is_compiled_anew(fresh, tmp_path, monkeypatch):
+    fresh()
+    monkeypatch.setattr(build, "processor", lambda: "another")
+    fresh()
+    source = tmp_path / "kernels.cpp"
+    source.write_text(build.SOURCE.read_text() + "// changed\n")
+    monkeypatch.setattr(build, "SOURCE", source)
+    fresh()
+    assert len(list((tmp_path / "cache/b2t_fairseq").iterdir())) == 3
+
+
+@pytest.mark.parametrize("compiler", ["", "/no/such/c++"])
+def test_without_a_compiler(fresh, monkeypatch, caplog, compiler):
+    monkeypatch.setenv("CXX", compiler)
+    assert fresh() is None and "no C++ compiler" in caplog.text
+
+
+@pytest.mark.parametrize("compiler", ["false", "sh -c 'echo it is broken >&2; exit 1'"])
+def test_a_compiler_that_fails(fresh, monkeypatch, caplog, compiler):
+    monkeypatch.setenv("CXX", compiler)
+    assert fresh() is None and "kernels.cpp cannot be compiled" in caplog.text
+
+
+def test_a_library_that_cannot_be_loaded(fresh, monkeypatch, caplog, tmp_path):
+    broken = tmp_path / "broken.so"
+    broken.write_text("no library")
+    monkeypatch.setattr(build, "compiled", lambda compiler: broken)
+    monkeypatch.setenv("CXX", "true")
+    assert fresh() is None and "cannot be used" in caplog.text
+
+
+@needs_compiler
+def test_without_a_cache(fresh, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert fresh() is not None
