@@ -17,7 +17,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]),
-    package_data={"b2t_fairseq.native": ["kernels.cpp"]},
+    package_data={"b2t_fairseq.native": ["*.cpp"]},
     install_requires=[
         "torch>=1.13",
         "numpy",

@@ -10,7 +10,7 @@ from .version import __version__
 compat.apply()  # before the models: what is registered next runs on the mended fairseq
 show_user_errors_as_one_line()
 
-from . import connections, models, optim  # noqa: E402
+from . import connections, criterions, models, optim  # noqa: E402
 from .cpu_memory import keep_freed_memory  # noqa: E402
 from .init.admin import profile_before_first_update  # noqa: E402
 from .preemption import stop_on_sigterm  # noqa: E402
@@ -21,4 +21,4 @@ check_checkpoints_on_resume()
 profile_before_first_update()
 stop_on_sigterm()
 
-__all__ = ["UserError", "__version__", "compat", "connections", "models", "optim"]
+__all__ = ["UserError", "__version__", "compat", "connections", "criterions", "models", "optim"]

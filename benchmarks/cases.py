@@ -15,7 +15,9 @@ HEADS = {64: 4, 128: 4, 512: 8}
 TRANSLATION = ("--task=translation", "--source-lang=src", "--target-lang=tgt")
 SMOOTHED = ("--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1")
 UPDATE = ("--optimizer=adam", "--adam-betas=(0.9, 0.98)", "--lr=1e-5", "--clip-norm=1.0")
-FUSED = ("--optimizer=adam_fused",)  # ours; a later option wins over the same one before
+# ours; a later option wins over the same one before
+FUSED = ("--optimizer=adam_fused", "--criterion=label_smoothed_cross_entropy_fused")
+FUSED_LM = ("--optimizer=adam_fused", "--criterion=cross_entropy_fused")
 BF16 = ("--amp",)  # on a CPU autocast to bfloat16
 
 
@@ -98,7 +100,7 @@ def training_cases() -> Iterable[Case]:
     for tokens in (1024, 2048, 4096):
         stock = language_model("transformer_lm", tokens)  # fairseq makes it Pre-LN, always
         for suffix, more, dtype in both:
-            ours = language_model("transformer_lm_pre", tokens, *more)
+            ours = language_model("transformer_lm_pre", tokens, *(FUSED_LM if more is FUSED else more))
             yield Case(f"train-lm-16-w512-t{tokens}{suffix}", ours, stock, shapes(512, tokens), dtype)
     for depth, width in ((18, 512), (18, 128)):
         sides = (training(arch_of(name), depth, width, 1024) for name in ("b2t", "post"))

@@ -1,12 +1,13 @@
 """Linear layers whose weights are rearranged once for many products, as decoding needs them on a CPU."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import native
 from .activation import relu
 
 FEWEST_ROWS = 32  # with fewer, packing weights takes longer than it saves
@@ -20,8 +21,8 @@ IS_AVAILABLE = (
 )
 
 
-class MklLinear:
-    """x W^T + b in MKL's own layout of W, which torch's float32 products arrange anew each time.
+class SplitLinear:
+    """x W^T + b by AMX, with float32's accuracy: each number the sum of three that AMX multiplies (`native.linear`).
 
     Args:
         weight: (C_out, C_in), float32.
@@ -31,29 +32,12 @@ class MklLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, rows: int, relu: bool = False):
-        self.packed, self.bias = torch.ops.mkl._mkl_reorder_linear_weight(weight.detach(), rows), bias
-        self.shape_of_weight = weight.new_empty(1).expand(weight.shape)  # nothing else is read of it
-        self.then = torch.relu_ if relu else lambda x: x
+        self.width, self.relu, self.weight = len(weight), relu, native.pack(weight)
+        self.bias = F.pad(bias.detach(), (0, native.rounded_up(self.width) - self.width))
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., C_in) -> (..., C_out)."""
-        rows = x.numel() // x.size(-1)  # where it is not the number of rows packed for, torch would not use `packed`
-        return self.then(torch.ops.mkl._mkl_linear(x, self.packed, self.shape_of_weight, self.bias, rows))
-
-
-@lru_cache(maxsize=64)
-def mkl_can_pack(width: int, inner: int) -> bool:
-    """Whether a (width, inner) weight that MKL packed for some number of rows serves for others.
-
-    MKL does not promise it; its layout has been seen to depend on the weight alone. Tried once for each shape.
-    """
-    if not hasattr(torch.ops.mkl, "_mkl_linear") or not hasattr(torch.ops.mkl, "_mkl_reorder_linear_weight"):
-        return False
-    generator = torch.Generator().manual_seed(1)
-    weight, bias = torch.randn(width, inner, generator=generator), torch.zeros(width)
-    product, x = MklLinear(weight, bias, 4 * FEWEST_ROWS), torch.randn(2 * FEWEST_ROWS, inner, generator=generator)
-    expected = F.linear(x, weight)
-    return all(torch.allclose(product(x[:n]), expected[:n], rtol=1e-4, atol=1e-4) for n in (1, 7, len(x)))
+        return native.linear(x, self.weight, self.bias, self.width, self.relu)
 
 
 class OneDnnLinear:
@@ -83,6 +67,11 @@ def can_pack(weight: Tensor) -> bool:
     return weight.dtype == torch.float32 or (is_bf16 and _OPERATIONS._is_mkldnn_bf16_supported())
 
 
+def can_split(weight: Tensor) -> bool:
+    """Whether AMX can be used for products in float32: where there is AMX."""
+    return weight.size(1) % 32 == 0 and native.suits(weight, torch.float32) and native.has_linear()
+
+
 def prepared(
     modules: Sequence[nn.Linear], rows: int, then: Callable[[Tensor], Tensor] | None = None
 ) -> Callable[[Tensor], Tensor]:
@@ -97,7 +86,7 @@ def prepared(
     else:
         weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
         if pays:
-            packed = MklLinear if weight.dtype == torch.float32 and mkl_can_pack(*weight.shape) else OneDnnLinear
+            packed = SplitLinear if can_split(weight) else OneDnnLinear
             if then is relu:
                 return packed(weight, bias, rows, relu=True)
             product = packed(weight, bias, rows)

@@ -4,6 +4,7 @@ Nothing depends on them: where `suits` says no (another device or dtype, no comp
 """
 
 import ctypes
+import functools
 
 import torch
 from torch import Tensor
@@ -106,3 +107,68 @@ def dropout(x: Tensor, bits: Tensor, threshold: int, scale: float) -> Tensor:
     y = torch.empty_like(x)
     kernels().dropout(x.data_ptr(), bits.data_ptr(), x.numel(), threshold, scale, y.data_ptr(), torch.get_num_threads())
     return y
+
+
+def log_sums(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For each row of x (N, V): log sum_j e^x_j, sum_j x_j, and log sum_j e^x_j - x_target; target (N,) int64."""
+    x, target = x.contiguous(), target.contiguous()
+    rows, width = x.shape
+    norms, totals, nll = x.new_empty(3, rows)
+    results = norms.data_ptr(), totals.data_ptr(), nll.data_ptr()
+    kernels().log_sums(x.data_ptr(), target.data_ptr(), rows, width, *results, torch.get_num_threads())
+    return norms, totals, nll
+
+
+def softmax_minus(x: Tensor, target: Tensor, norms: Tensor, factors: Tensor, share: float, of_target: float) -> Tensor:
+    """factors (e^(x - norms) - share), and factors * of_target less at the targets: (N, V).
+
+    Args:
+        x: (N, V).
+        target: (N,) int64.
+        norms, factors: (N,), one for each row.
+    """
+    x, target, norms, factors = (t.contiguous() for t in (x, target, norms, factors))
+    y, pointers = torch.empty_like(x), [t.data_ptr() for t in (x, target, norms, factors)]
+    kernels().softmax_minus(*pointers, share, of_target, *x.shape, y.data_ptr(), torch.get_num_threads())
+    return y
+
+
+@functools.lru_cache(maxsize=1)
+def has_linear() -> bool:
+    """Whether `linear` is there: it needs AMX."""
+    library = kernels()
+    return library is not None and bool(library.has_linear())
+
+
+def pack(weight: Tensor) -> Tensor:
+    """A weight (C_out, C_in) in float32, C_in a multiple of 32, as `linear` takes it: sums of bfloat16 numbers."""
+    weight = weight.detach().contiguous()
+    packed = weight.new_empty(3 * rounded_up(weight.size(0)) * weight.size(1), dtype=torch.bfloat16)
+    kernels().pack(weight.data_ptr(), *weight.shape, packed.data_ptr(), torch.get_num_threads())
+    return packed
+
+
+def linear(x: Tensor, packed: Tensor, bias: Tensor, width: int, relu: bool) -> Tensor:
+    """x W^T + bias with float32's accuracy, and then ReLU if asked for.
+
+    Args:
+        x: (..., C_in).
+        packed: `pack(W)`.
+        bias: (C_out rounded up to a multiple of 32,).
+        width: C_out.
+
+    Returns:
+        (..., C_out).
+    """
+    x, inner = x.contiguous(), x.size(-1)
+    rows = x.numel() // inner
+    y = x.new_empty(*x.shape[:-1], width)
+    scratch = x.new_empty(3 * rounded_up(rows) * inner, dtype=torch.bfloat16)
+    given = x.data_ptr(), packed.data_ptr(), bias.data_ptr(), relu, rows, inner, width
+    kernels().linear(*given, scratch.data_ptr(), y.data_ptr(), torch.get_num_threads())
+    return y
+
+
+def rounded_up(n: int) -> int:
+    """To a multiple of 32, the rows and columns of a block of AMX's tiles."""
+    return -(-n // 32) * 32

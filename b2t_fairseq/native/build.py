@@ -1,4 +1,4 @@
-"""Compiles kernels.cpp on the machine itself, at first use, in seconds, and keeps the result in the user's cache.
+"""Compiles the C++ files of this folder on the machine itself, at first use, and keeps the result in the user's cache.
 
 `CXX` names the compiler, as everywhere; with an empty `CXX` nothing is compiled.
 """
@@ -20,13 +20,18 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-SOURCE = Path(__file__).with_name("kernels.cpp")
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
 # -fopenmp when compiling only: linked with it, the library would have a pool of threads beside torch's
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 POINTER, INTEGER, FLOAT, INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 ARGUMENTS = {
     "attend": [POINTER, INT, INT],
     "dropout": [POINTER, POINTER, INTEGER, INT, FLOAT, POINTER, INT],
+    "log_sums": [POINTER, POINTER, INTEGER, INTEGER, POINTER, POINTER, POINTER, INT],
+    "softmax_minus": [POINTER] * 4 + [FLOAT, FLOAT, INTEGER, INTEGER, POINTER, INT],
+    "has_linear": [],
+    "pack": [POINTER, INTEGER, INTEGER, POINTER, INT],
+    "linear": [POINTER] * 3 + [INT] + [INTEGER] * 3 + [POINTER, POINTER, INT],
 }
 
 
@@ -35,38 +40,38 @@ def kernels() -> ctypes.CDLL | None:
     """The compiled kernels, or None where they cannot be had; the log says why."""
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     if not sys.platform.startswith("linux") or not compiler or shutil.which(compiler[0]) is None:
-        logger.info("kernels.cpp is not compiled (no C++ compiler on a Linux machine): torch's operations are used")
+        logger.info("no kernels are compiled (no C++ compiler on a Linux machine): torch's operations are used")
         return None
     try:
         library = ctypes.CDLL(str(compiled(compiler)))
         for name, arguments in ARGUMENTS.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, None
+            if hasattr(library, name):  # some are for some processors only
+                getattr(library, name).argtypes = arguments
         return library
     except subprocess.CalledProcessError as error:
         reason = next(iter((error.stderr or "").strip().splitlines()), str(error))
-        logger.warning(f"kernels.cpp cannot be compiled, torch's operations are used: {reason}")
-    except (OSError, AttributeError) as error:  # of the loader, or of the cache's disk
-        logger.warning(f"the compiled kernels.cpp cannot be used, torch's operations are: {error}")
+        logger.warning(f"the kernels cannot be compiled, torch's operations are used: {reason}")
+    except OSError as error:  # of the loader, or of the cache's disk
+        logger.warning(f"the compiled kernels cannot be used, torch's operations are: {error}")
     return None
 
 
 def compiled(compiler: list[str]) -> Path:
-    """The library for this source, compiler and processor; made if it is not in the cache.
+    """The library for these sources, compiler and processor; made if it is not in the cache.
 
     Raises:
         subprocess.CalledProcessError: the compiler failed.
         OSError: it cannot be started, or the file cannot be written.
     """
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    parts = (SOURCE.read_text(), *FLAGS, *compiler, version, processor())
+    parts = (*(source.read_text() for source in SOURCES), *FLAGS, *compiler, version, processor())
     path = cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
     if not path.exists():
-        logger.info(f"compiling {SOURCE.name} to {path}")
+        logger.info(f"compiling kernels to {path}")
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # renamed at the end: other processes may be at it
             run = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, check=True)
-            run([*compiler, *FLAGS, "-c", str(SOURCE), "-o", "kernels.o"])
-            run([*compiler, "-shared", "kernels.o", "-o", "kernels.so"])
+            run([*compiler, *FLAGS, "-c", *map(str, SOURCES)])
+            run([*compiler, "-shared", *(f"{source.stem}.o" for source in SOURCES), "-o", "kernels.so"])
             os.replace(Path(folder, "kernels.so"), path)
     return path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import CASES, DEFAULT, select, training
+from benchmarks.cases import CASES, DEFAULT, FUSED, FUSED_LM, select, training
 from benchmarks.compare import Comparison, compare
 from benchmarks.report import table
 from benchmarks.sides import ROOT, Side, SideFailed
@@ -104,7 +104,7 @@ def test_both_sides_of_a_case_get_the_same_options():
     for case in CASES.values():
         ours, baseline = (json.dumps(side.options.get("arguments", [])[1:]) for side in (case.ours, case.baseline))
         extra = set(json.loads(ours)) - set(json.loads(baseline))
-        assert extra <= {"--optimizer=adam_fused", "--amp", "--checkpoint-activations", "--compile-layers"}, case.name
+        assert extra <= {*FUSED, *FUSED_LM, "--amp", "--checkpoint-activations", "--compile-layers"}, case.name
         assert case.baseline.plugin == (case.baseline.name != "stock"), case.name
     assert not training("transformer", 6, 512, 1024).plugin
 

@@ -18,7 +18,6 @@ from fairseq.sequence_generator import SequenceGenerator
 from omegaconf import OmegaConf
 
 from b2t_fairseq import native
-from b2t_fairseq.layers import packed
 from b2t_fairseq.layers.cache import DecodingCache
 from b2t_fairseq.layers.packed import FEWEST_ROWS, IS_AVAILABLE
 from b2t_fairseq.models.encoder_out import ReorderedEncoderOut
@@ -31,7 +30,6 @@ def kernels(request, monkeypatch):
     """Each test with the fastest way of doing things, and with the next one."""
     if request.param != "compiled":
         monkeypatch.setattr(native, "kernels", lambda: None)
-        monkeypatch.setattr(packed, "mkl_can_pack", lambda width, inner: False)
     elif native.kernels() is None:
         pytest.skip("no C++ compiler")
 
