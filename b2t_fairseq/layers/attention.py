@@ -1,4 +1,4 @@
-"""Multi-head attention on torch's fused kernel, with stock fairseq's parameter names."""
+"""Multi-head attention on torch's kernels, in decoding on our own, with stock fairseq's parameter names."""
 
 import math
 
@@ -110,7 +110,7 @@ class MultiheadAttention(nn.Module):
         is_compiled = self.has_kernel(qkv) and not need_weights
         if memory is not None:
             k, v = cache.source(self, lambda: self.keys_and_values(memory))
-            if is_compiled:
+            if is_compiled and k.dtype == qkv.dtype:  # not under autocast, which packed products do not know
                 return native.attend_to_source(qkv, k.mT, v, cache.memory_padding), None
             (q,) = map(self.normed, cache.grouped(qkv, self.heads), "q")
             mask = cache.memory_mask(q)
