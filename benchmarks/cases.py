@@ -13,11 +13,8 @@ from .sides import Side
 VOCABULARY = 10_000
 HEADS = {64: 4, 128: 4, 512: 8}
 TRANSLATION = ("--task=translation", "--source-lang=src", "--target-lang=tgt")
-SMOOTHED = ("--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1")
+LOSS, LOSS_LM = "label_smoothed_cross_entropy", "cross_entropy"
 UPDATE = ("--optimizer=adam", "--adam-betas=(0.9, 0.98)", "--lr=1e-5", "--clip-norm=1.0")
-# ours; a later option wins over the same one before
-FUSED = ("--optimizer=adam_fused", "--criterion=label_smoothed_cross_entropy_fused")
-FUSED_LM = ("--optimizer=adam_fused", "--criterion=cross_entropy_fused")
 BF16 = ("--amp",)  # on a CPU autocast to bfloat16
 
 
@@ -51,7 +48,8 @@ def sizes(width: int, **layers: int) -> list[str]:
 
 def training(arch: str, depth: int, width: int, tokens: int, *more: str, name: str = "", fresh: bool = False) -> Side:
     """A side that trains a translation model; architectures that name a connection are ours."""
-    same = [*TRANSLATION, *SMOOTHED, *UPDATE, "--dropout=0.1", "--share-all-embeddings"]
+    same = [*TRANSLATION, f"--criterion={LOSS}", "--label-smoothing=0.1", *UPDATE]
+    same += ["--dropout=0.1", "--share-all-embeddings"]
     arguments = [f"--arch={arch}", *same, *sizes(width, encoder=depth, decoder=depth), *more]
     given = {"arguments": arguments, "tokens": tokens, "vocabulary": VOCABULARY}
     return Side(name or side_name(arch), "training", given, arch != "transformer", fresh)
@@ -59,7 +57,7 @@ def training(arch: str, depth: int, width: int, tokens: int, *more: str, name: s
 
 def language_model(arch: str, tokens: int, *more: str) -> Side:
     """A side that trains a language model of 16 layers on blocks of 1,024 words."""
-    same = ["--task=language_modeling", "--tokens-per-sample=1024", "--criterion=cross_entropy", *UPDATE]
+    same = ["--task=language_modeling", "--tokens-per-sample=1024", f"--criterion={LOSS_LM}", *UPDATE]
     same += ["--dropout=0.1", "--share-decoder-input-output-embed", *sizes(512, decoder=16)]
     given = {"arguments": [f"--arch={arch}", *same, *more], "tokens": tokens, "vocabulary": VOCABULARY}
     return Side(side_name(arch), "training", given, arch != "transformer_lm")
@@ -88,19 +86,25 @@ def shapes(width: int, tokens: int) -> tuple[tuple[int, int, int], ...]:
     return (tokens, width, 3 * width), (tokens, width, wide), (tokens, wide, width), (tokens, width, VOCABULARY)
 
 
+def variants(loss: str) -> tuple[tuple[str, tuple[str, ...], str], ...]:
+    """What ours adds: the end of the case's name, options, which win over the same ones before, and the dtype."""
+    fused = ("--optimizer=adam_fused", f"--criterion={loss}_fused")
+    return ("", (), "float32"), ("-fused", fused, "float32"), ("-bf16", BF16, "bfloat16")
+
+
 def training_cases() -> Iterable[Case]:
     """Stock fairseq against the same model in ours, and with what ours adds."""
-    post, both = arch_of("post"), (("", (), "float32"), ("-fused", FUSED, "float32"), ("-bf16", BF16, "bfloat16"))
+    post = arch_of("post")
     for depth, width in ((6, 512), (18, 512), (18, 128)):
         for tokens in (1024, 2048, 4096):
             stock = training("transformer", depth, width, tokens)
-            for suffix, more, dtype in both:
+            for suffix, more, dtype in variants(LOSS):
                 name = f"train-{depth}-{depth}-w{width}-t{tokens}{suffix}"
                 yield Case(name, training(post, depth, width, tokens, *more), stock, shapes(width, tokens), dtype)
     for tokens in (1024, 2048, 4096):
         stock = language_model("transformer_lm", tokens)  # fairseq makes it Pre-LN, always
-        for suffix, more, dtype in both:
-            ours = language_model("transformer_lm_pre", tokens, *(FUSED_LM if more is FUSED else more))
+        for suffix, more, dtype in variants(LOSS_LM):
+            ours = language_model("transformer_lm_pre", tokens, *more)
             yield Case(f"train-lm-16-w512-t{tokens}{suffix}", ours, stock, shapes(512, tokens), dtype)
     for depth, width in ((18, 512), (18, 128)):
         sides = (training(arch_of(name), depth, width, 1024) for name in ("b2t", "post"))

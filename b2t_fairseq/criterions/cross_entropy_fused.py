@@ -35,9 +35,9 @@ class SmoothedCrossEntropy(torch.autograd.Function):
         share = smoothing / (scores.size(1) - 1)
         norms, total, nll = native.log_sums(scores, target)
         smooth = scores.size(1) * norms - total
-        is_counted = target != ignored
-        nll, smooth = nll * is_counted, smooth * is_counted
-        ctx.save_for_backward(scores, target, norms, is_counted)
+        is_ignored = target == ignored
+        nll.masked_fill_(is_ignored, 0), smooth.masked_fill_(is_ignored, 0)
+        ctx.save_for_backward(scores, target, norms, is_ignored)
         ctx.share, ctx.of_target = share, 1 - smoothing - share
         ctx.mark_non_differentiable(nll)
         return ctx.of_target * nll + share * smooth, nll
@@ -45,8 +45,8 @@ class SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor, _: Tensor | None) -> tuple[Tensor, None, None, None]:
-        scores, target, norms, is_counted = ctx.saved_tensors
-        factors = gradient * is_counted
+        scores, target, norms, is_ignored = ctx.saved_tensors
+        factors = gradient.masked_fill(is_ignored, 0)
         return native.softmax_minus(scores, target, norms, factors, ctx.share, ctx.of_target), None, None, None
 
 

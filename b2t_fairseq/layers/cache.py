@@ -50,7 +50,7 @@ class DecodingCache:
         self.masks: dict[str, Tensor | None] = {}  # of this step, as far as they were asked for
         self.written: dict[object, Tensor] = {}  # module -> keys and values (2, S, H, capacity, d_head)
         self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
-        # module -> values of the source (S, H, T_source, d_head), and keys: the same, or (S, H, d_head, >= T_source)
+        # module -> values of the source (S, H, T_source, d_head), and keys: the same, or (S, H, d_head, > T_source)
         self.sources: dict[object, tuple[Tensor, Tensor]] = {}
 
     @property

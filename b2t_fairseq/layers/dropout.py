@@ -27,16 +27,22 @@ class MaskedByBits(torch.autograd.Function):
         if ctx.is_compiled:
             ctx.save_for_backward(bits)
             return native.dropout(x.contiguous(), bits, ctx.threshold, ctx.scale)
-        mask = (bits[: x.numel()] >= ctx.threshold).to(x.dtype).mul_(ctx.scale).view(x.shape)
+        mask = mask_of(bits, x, ctx.threshold, ctx.scale)
         ctx.save_for_backward(mask)
         return x * mask
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         (saved,) = ctx.saved_tensors
-        if ctx.is_compiled:
+        if ctx.is_compiled and not torch.is_grad_enabled():
             return native.dropout(gradient.contiguous(), saved, ctx.threshold, ctx.scale), None
-        return gradient * saved, None
+        mask = mask_of(saved, gradient, ctx.threshold, ctx.scale) if ctx.is_compiled else saved
+        return gradient * mask, None  # which has gradients of its own
+
+
+def mask_of(bits: Tensor, like: Tensor, threshold: int, scale: float) -> Tensor:
+    """`scale` where bits >= threshold, else 0, with like's shape and dtype."""
+    return (bits[: like.numel()] >= threshold).to(like.dtype).mul_(scale).view(like.shape)
 
 
 class Dropout(FairseqDropout):

@@ -27,11 +27,10 @@ class SplitLinear:
     Args:
         weight: (C_out, C_in), float32.
         bias: (C_out,).
-        rows: about how many rows the products will have.
         relu: max(0, x W^T + b).
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, rows: int, relu: bool = False):
+    def __init__(self, weight: Tensor, bias: Tensor, relu: bool):
         self.width, self.relu, self.weight = len(weight), relu, native.pack(weight)
         self.bias = F.pad(bias.detach(), (0, native.rounded_up(self.width) - self.width))
 
@@ -45,31 +44,35 @@ class OneDnnLinear:
 
     Args:
         weight: (C_out, C_in).
-        bias: (C_out,) or None.
-        rows: about how many rows the products will have.
+        bias: (C_out,).
         relu: max(0, x W^T + b).
+        rows: about how many rows the products will have.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, relu: bool = False):
+    def __init__(self, weight: Tensor, bias: Tensor, relu: bool, rows: int):
         self.weight, self.bias = _OPERATIONS._reorder_linear_weight(weight.detach(), rows), bias
         self.then = "relu" if relu else "none"
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., C_in) -> (..., C_out)."""
+        x = x.to(self.bias.dtype)  # under autocast x may be in bfloat16
         return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, self.then, [], "")
 
 
-def can_pack(weight: Tensor) -> bool:
-    """Whether oneDNN has this product: on a CPU in float32, and in bfloat16 where the processor knows it."""
-    if not IS_AVAILABLE or weight.device.type != "cpu":
-        return False
-    is_bf16 = weight.dtype == torch.bfloat16
-    return weight.dtype == torch.float32 or (is_bf16 and _OPERATIONS._is_mkldnn_bf16_supported())
-
-
-def can_split(weight: Tensor) -> bool:
-    """Whether AMX can be used for products in float32: where there is AMX."""
-    return weight.size(1) % 32 == 0 and native.suits(weight, torch.float32) and native.has_linear()
+def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tensor]] | None:
+    """What packs weights of this kind for about `rows` rows; None where nothing does, or it does not pay."""
+    if rows < FEWEST_ROWS or weight.device.type != "cpu":
+        return None
+    if (
+        native.suits(weight, torch.float32)
+        and native.has_linear()
+        and native.rounded_up(weight.size(1)) == weight.size(1)
+    ):
+        return SplitLinear
+    is_known = weight.dtype == torch.float32 or (
+        weight.dtype == torch.bfloat16 and IS_AVAILABLE and _OPERATIONS._is_mkldnn_bf16_supported()
+    )
+    return partial(OneDnnLinear, rows=rows) if IS_AVAILABLE and is_known else None
 
 
 def prepared(
@@ -80,16 +83,11 @@ def prepared(
     A single module that packing does not help is used as it is: nothing is copied. `then` is applied to the product;
     `relu` becomes a part of it where the weights are packed.
     """
-    pays = rows >= FEWEST_ROWS and can_pack(modules[0].weight)
-    if len(modules) == 1 and not pays:
+    packed = packing(modules[0].weight, rows)
+    takes_relu = packed is not None and then is relu
+    if packed is None and len(modules) == 1:
         (product,) = modules
     else:
         weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
-        if pays:
-            packed = SplitLinear if can_split(weight) else OneDnnLinear
-            if then is relu:
-                return packed(weight, bias, rows, relu=True)
-            product = packed(weight, bias, rows)
-        else:
-            product = partial(F.linear, weight=weight, bias=bias)
-    return product if then is None else lambda x: then(product(x))
+        product = packed(weight, bias, relu=takes_relu) if packed else partial(F.linear, weight=weight, bias=bias)
+    return product if then is None or takes_relu else lambda x: then(product(x))

@@ -21,8 +21,14 @@ __all__ = [
     "attend_to_ancestors",
     "attend_to_source",
     "dropout",
+    "has_linear",
     "kernels",
+    "linear",
+    "log_sums",
+    "pack",
     "padded_keys",
+    "rounded_up",
+    "softmax_minus",
     "suits",
 ]
 
@@ -53,7 +59,8 @@ def attend_to_ancestors(
 
     Args:
         qkv: (1, R, 3C), the rows' queries, and their newest keys and values.
-        keys, values: (S, H, capacity, d_head), each contiguous; the rows of a sentence stand beside each other in qkv.
+        keys, values: (S, H, capacity, d_head in `HEAD_WIDTHS`), each contiguous; the rows of a sentence stand beside each
+            other in qkv.
         new: the position that the keys and values of a sentence's first row are written to, the other rows' behind it.
         length: positions a row attends to.
         index: (R, length) int64, their numbers for each row; None: the first ones.
@@ -70,7 +77,7 @@ def attend_to_source(q: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | N
     Args:
         q: (1, R, C).
         keys: `padded_keys`, or (S, H, d_head, T) of them; the rows of a sentence stand beside each other in q.
-        values: (S, H, T, d_head), contiguous.
+        values: (S, H, T, d_head in `HEAD_WIDTHS`), contiguous.
         hidden: (S, T) bool, True at positions that take no part; None: all do.
 
     Returns:
@@ -80,7 +87,7 @@ def attend_to_source(q: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | N
 
 
 def attend(qkv: Tensor, keys: Tensor, values: Tensor, model_width: int, **fields: Tensor | int | None) -> Tensor:
-    """The kernel on these tensors, and the other fields of its struct."""
+    """The kernel on these tensors and the other fields of its struct; what stands behind the queries is new."""
     pointers = {name: x.data_ptr() if isinstance(x, Tensor) else x for name, x in fields.items() if x is not None}
     sentences, heads = keys.shape[:2]
     out = qkv.new_empty(1, qkv.size(1), model_width)
@@ -96,7 +103,7 @@ def attend(qkv: Tensor, keys: Tensor, values: Tensor, model_width: int, **fields
 
 
 def padded_keys(k: Tensor) -> Tensor:
-    """(S, H, T, d_head) -> (S, H, d_head, T rounded up to whole vectors, and never d_head x T)."""
+    """(S, H, T, d_head) -> (S, H, d_head, whole vectors): the positions in a row, and behind them at least one more."""
     keys = k.new_zeros(*k.shape[:2], k.size(3), (k.size(2) // LANES + 1) * LANES)
     keys[..., : k.size(2)] = k.mT
     return keys
@@ -160,7 +167,7 @@ def linear(x: Tensor, packed: Tensor, bias: Tensor, width: int, relu: bool) -> T
     Returns:
         (..., C_out).
     """
-    x, inner = x.contiguous(), x.size(-1)
+    x, inner = x.float().contiguous(), x.size(-1)  # under autocast x may be in bfloat16
     rows = x.numel() // inner
     y = x.new_empty(*x.shape[:-1], width)
     scratch = x.new_empty(3 * rounded_up(rows) * inner, dtype=torch.bfloat16)

@@ -86,10 +86,11 @@ def processor() -> str:
 
 def cache_folder() -> Path:
     """b2t_fairseq in the user's cache; where that cannot be written, a temporary folder of this process."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "b2t_fairseq")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # the second: a user without a home, as in containers
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "b2t_fairseq")
         folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        folder = Path(tempfile.mkdtemp(prefix="b2t_fairseq_"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    folder = Path(tempfile.mkdtemp(prefix="b2t_fairseq_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -1,4 +1,5 @@
-// What torch's operations do in several passes over memory, in one, on a CPU. Compiled by build.py, called by __init__.py.
+// What torch's operations do in several passes over memory, in one, on a CPU. Compiled by build.py, called by
+// __init__.py.
 //
 // OpenMP is torch's own: this library is linked with none, and finds the symbols of the one that torch has loaded, so
 // that there is a single pool of threads.
@@ -112,9 +113,11 @@ float exponentials(float* scores, int64_t length) {
   return sum(total);
 }
 
-// Self-attention of a row in one head, d = WIDTH * LANES: out = sum_t p[t] value[i(t)], p = softmax(q . key[i(t)] / sqrt(d)).
+// Self-attention of a row in one head, d = WIDTH * LANES: out = sum_t p[t] value[i(t)], where
+// p = softmax(q . key[i(t)] / sqrt(d)). What stands `next_head` behind is fetched meanwhile.
 template <int WIDTH, typename T>
-void attend_to_ancestors(const T* q, const T* key, const T* value, int64_t length, int64_t next_head, const int64_t* index, float* p, T* out) {
+void attend_to_ancestors(const T* q, const T* key, const T* value, int64_t length, int64_t next_head,
+                         const int64_t* index, float* p, T* out) {
   constexpr int64_t D = WIDTH * LANES;
   const float scale = 1 / std::sqrt(static_cast<float>(D));
   Vector query[WIDTH], result[WIDTH] = {};
@@ -197,7 +200,8 @@ void attend_all(const Step& x, int threads) {
         }
         for (int64_t j = 0; j < x.beam; j++)
           attend_to_ancestors<WIDTH>(q + j * x.stride, key, value, x.length, x.capacity * D,
-                                     x.index ? x.index + (rows + j) * x.length : nullptr, p.data(), out + j * x.heads * D);
+                                     x.index ? x.index + (rows + j) * x.length : nullptr, p.data(),
+                                     out + j * x.heads * D);
       } else {
         static constexpr decltype(&attend_to_source<WIDTH, 1, T>) FOR_ROWS[] = {
             nullptr, attend_to_source<WIDTH, 1, T>, attend_to_source<WIDTH, 2, T>, attend_to_source<WIDTH, 3, T>,

@@ -3,7 +3,7 @@
 // A float32 number is the sum of three bfloat16 ones: it rounded, what that leaves rounded, and what is left again, 3 x 8
 // bits. A product of two numbers is the sum of the six products of parts above its own rounding, whose terms AMX adds up
 // in float32 (Henry, Tang and Heinecke 2019, "Leveraging the bfloat16 artificial intelligence datatype for
-// higher-precision computations", section II). Six products there take less time than one in float32 by AVX-512.
+// higher-precision computations"). Six products there take less time than one in float32 by AVX-512.
 
 #if !defined(__AMX_BF16__) || !defined(__AVX512BF16__) || !defined(__linux__)
 
@@ -41,35 +41,37 @@ inline void split(const float* x, __m256i parts[3]) {
   }
 }
 
-// SIDE rows of x, of which there are `rows`, to cells of (part, half, TILE rows, SIDE columns).
+// Cuts SIDE rows, of which there are `rows`, the others being 0, into cells, and gives each 16 numbers of a row to
+// store(cell, part, row, which half of the cell's SIDE columns, numbers).
+template <typename Store>
+void pack_cells(const float* x, int64_t rows, int64_t k, uint16_t* cells, Store store) {
+  for (int64_t at = 0; at < k; at += SIDE, cells += CELL)
+    for (int64_t row = 0; row < SIDE; row++)
+      for (int64_t half = 0; half < 2; half++) {
+        __m256i parts[3] = {};
+        if (row < rows) split(x + row * k + at + half * TILE, parts);
+        for (int64_t part = 0; part < 3; part++) store(cells, part, row, half, parts[part]);
+      }
+}
+
+// Of x, as a left factor: a cell is (part, half, TILE rows, SIDE columns).
 void pack_rows(const float* x, int64_t rows, int64_t k, uint16_t* cells) {
-  for (int64_t at = 0; at < k; at += SIDE, cells += CELL)
-    for (int64_t row = 0; row < SIDE; row++)
-      for (int64_t i = 0; i < 2; i++) {
-        __m256i parts[3] = {};
-        if (row < rows) split(x + row * k + at + i * TILE, parts);
-        for (int64_t part = 0; part < 3; part++)
-          _mm256_storeu_si256((__m256i*)(cells + part * 2 * HALF + row * SIDE + i * TILE), parts[part]);
-      }
+  pack_cells(x, rows, k, cells, [](uint16_t* cell, int64_t part, int64_t row, int64_t half, __m256i numbers) {
+    _mm256_storeu_si256((__m256i*)(cell + part * 2 * HALF + row * SIDE + half * TILE), numbers);
+  });
 }
 
-// SIDE rows of W, of which there are `rows`, to cells of (part, half, TILE pairs of columns, TILE rows, 2).
+// Of W, as a right factor: a cell is (part, half, TILE pairs of columns, TILE rows, 2).
 void pack_columns(const float* w, int64_t rows, int64_t k, uint16_t* cells) {
-  for (int64_t at = 0; at < k; at += SIDE, cells += CELL)
-    for (int64_t row = 0; row < SIDE; row++)
-      for (int64_t i = 0; i < 2; i++) {
-        __m256i parts[3] = {};
-        if (row < rows) split(w + row * k + at + i * TILE, parts);
-        for (int64_t part = 0; part < 3; part++) {
-          alignas(32) uint32_t pairs[TILE / 2];
-          _mm256_store_si256((__m256i*)pairs, parts[part]);
-          uint32_t* tile = reinterpret_cast<uint32_t*>(cells + (part * 2 + row / TILE) * HALF);
-          for (int64_t j = 0; j < TILE / 2; j++) tile[(i * TILE / 2 + j) * TILE + row % TILE] = pairs[j];
-        }
-      }
+  pack_cells(w, rows, k, cells, [](uint16_t* cell, int64_t part, int64_t row, int64_t half, __m256i numbers) {
+    alignas(32) uint32_t pairs[TILE / 2];
+    _mm256_store_si256((__m256i*)pairs, numbers);
+    uint32_t* tile = reinterpret_cast<uint32_t*>(cell + (part * 2 + row / TILE) * HALF);
+    for (int64_t j = 0; j < TILE / 2; j++) tile[(half * TILE / 2 + j) * TILE + row % TILE] = pairs[j];
+  });
 }
 
-// Adds `count` cells' products to the four tiles of results; meanwhile what comes `later` is fetched, as many bytes a cell.
+// Adds `count` cells' products to the four tiles of results; meanwhile what comes `later` is fetched, `bytes` a cell.
 inline void multiply(const uint16_t* x, const uint16_t* w, int64_t count, const char* later, int64_t bytes) {
   for (int64_t i = 0; i < count; i++, x += CELL, w += CELL, later += bytes) {
     for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(later + at);

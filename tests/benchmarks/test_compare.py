@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import CASES, DEFAULT, FUSED, FUSED_LM, select, training
+from benchmarks.cases import CASES, DEFAULT, LOSS, LOSS_LM, select, training, variants
 from benchmarks.compare import Comparison, compare
 from benchmarks.report import table
 from benchmarks.sides import ROOT, Side, SideFailed
@@ -101,10 +101,12 @@ def test_cases_are_chosen_by_name_beginning_or_pattern():
 
 
 def test_both_sides_of_a_case_get_the_same_options():
+    allowed = {option for loss in (LOSS, LOSS_LM) for _, options, _ in variants(loss) for option in options}
+    assert len(allowed) == 4  # fused Adam, two fused losses, bfloat16
     for case in CASES.values():
         ours, baseline = (json.dumps(side.options.get("arguments", [])[1:]) for side in (case.ours, case.baseline))
         extra = set(json.loads(ours)) - set(json.loads(baseline))
-        assert extra <= {*FUSED, *FUSED_LM, "--amp", "--checkpoint-activations", "--compile-layers"}, case.name
+        assert extra <= {*allowed, "--checkpoint-activations", "--compile-layers"}, case.name
         assert case.baseline.plugin == (case.baseline.name != "stock"), case.name
     assert not training("transformer", 6, 512, 1024).plugin
 

@@ -28,10 +28,12 @@ WORDS = dictionary()
 @pytest.fixture(autouse=True, params=["compiled", "torch's operations"])
 def kernels(request, monkeypatch):
     """Each test with the fastest way of doing things, and with the next one."""
-    if request.param != "compiled":
+    is_compiled = request.param == "compiled"
+    if not is_compiled:
         monkeypatch.setattr(native, "kernels", lambda: None)
     elif native.kernels() is None:
         pytest.skip("no C++ compiler")
+    return is_compiled
 
 
 def source(sentences: int = 9, longest: int = 11, seed: int = 4) -> dict:
@@ -322,6 +324,31 @@ def test_bf16_hypotheses_are_nearly_those_of_fp32():
     rounded = hypotheses([model.to(torch.bfloat16)], sample, beam=4)
     differences = [abs(a[0][1] - b[0][1]) for a, b in zip(exact, rounded, strict=True)]
     assert sum(d < 0.05 for d in differences) >= 4 and max(differences) < 1  # in one sentence the beam took another way
+
+
+def test_decoding_uses_the_kernels(kernels, monkeypatch):
+    """They are tested by the hypotheses, which would be the same without."""
+    calls = set()
+    names = ("attend_to_ancestors", "attend_to_source", "linear")
+    for name in names:
+        real = getattr(native, name)
+        monkeypatch.setattr(native, name, lambda *a, name=name, real=real: calls.add(name) or real(*a))
+    hypotheses([pair()[1]], source(), beam=4)  # 36 rows
+    assert calls == (set(names[: 3 if native.has_linear() else 2]) if kernels else set())
+
+
+@pytest.mark.parametrize("sentences", [2, 40])
+def test_decoding_under_autocast(sentences):
+    model = randomise(build_connection("post")).eval()
+    encoded = model.encoder(source(sentences)["net_input"]["src_tokens"])
+    tokens = torch.randint(4, 50, (sentences, 4), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        full, _ = model.decoder(tokens, encoder_out=encoded)
+        with torch.autocast("cpu", torch.bfloat16):
+            state = {}
+            for i in range(4):
+                step, _ = model.decoder(tokens[:, : i + 1], encoder_out=encoded, incremental_state=state)
+                assert (step[:, 0] - full[:, i]).abs().max() <= 0.05 * full.abs().max()
 
 
 @pytest.mark.parametrize("rows", [4, 64])

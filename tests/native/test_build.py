@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from unittest.mock import Mock
 
 import pytest
 
@@ -57,6 +58,13 @@ def test_a_library_that_cannot_be_loaded(fresh, monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(build, "compiled", lambda compiler: broken)
     monkeypatch.setenv("CXX", "true")
     assert fresh() is None and "cannot be used" in caplog.text
+
+
+@needs_compiler
+def test_without_a_home(fresh, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(build.Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    assert fresh() is not None
 
 
 @needs_compiler

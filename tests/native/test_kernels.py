@@ -11,8 +11,9 @@ pytestmark = pytest.mark.skipif(native.kernels() is None, reason="no C++ compile
 SENTENCES, HEADS = 3, 2
 
 
-def randn(*shape, dtype=torch.float32, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+def randn(*shape, dtype=torch.float32, seed=1, requires_grad=False):
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return x.requires_grad_(requires_grad)
 
 
 def attention(q, k, v):
@@ -86,7 +87,8 @@ def test_softmax_of_any_size_of_scores(largest):
 
 @pytest.mark.parametrize("shape", [(3,), (501, 99), (40, 30, 64)])
 def test_dropout_is_that_of_torchs_operations_to_the_bit(shape, monkeypatch):
-    found = []
+    found, calls = [], []
+    monkeypatch.setattr(native, "dropout", lambda *a, real=native.dropout: calls.append(a) or real(*a))
     for kernels in (native.kernels, lambda: None):
         monkeypatch.setattr(native, "kernels", kernels)
         torch.manual_seed(1)
@@ -94,7 +96,15 @@ def test_dropout_is_that_of_torchs_operations_to_the_bit(shape, monkeypatch):
         y = Dropout(0.3).train()(x)
         (y * randn(*shape, seed=2)).sum().backward()
         found.append((y, x.grad))
-    assert all(map(torch.equal, *found))
+    assert all(map(torch.equal, *found)) and len(calls) == 2  # forwards and backwards, once compiled
+
+
+def test_dropouts_gradient_has_a_gradient():
+    x = randn(40, requires_grad=True)
+    y = Dropout(0.5).train()(x)
+    (gradient,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.sum(), x)
+    assert torch.allclose(second, 6 * y.detach() * (y != 0) * 4)
 
 
 def test_dropout_of_what_is_not_contiguous():
