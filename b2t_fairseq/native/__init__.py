@@ -59,8 +59,8 @@ def attend_to_ancestors(
 
     Args:
         qkv: (1, R, 3C), the rows' queries, and their newest keys and values.
-        keys, values: (S, H, capacity, d_head in `HEAD_WIDTHS`), each contiguous; the rows of a sentence stand beside each
-            other in qkv.
+        keys, values: (S, H, capacity, d_head in `HEAD_WIDTHS`), each contiguous; in qkv the rows of a sentence
+            stand beside each other.
         new: the position that the keys and values of a sentence's first row are written to, the other rows' behind it.
         length: positions a row attends to.
         index: (R, length) int64, their numbers for each row; None: the first ones.
