@@ -3,22 +3,12 @@
 This is a fairseq user directory: `fairseq-train DATA --user-dir b2t_fairseq --arch transformer_b2t_18_18 ...`.
 """
 
-from . import compat
-from .errors import UserError, show_user_errors_as_one_line
+from . import patches
+from .common.errors import UserError
 from .version import __version__
 
-compat.apply()  # before the models: what is registered next runs on the mended fairseq
-show_user_errors_as_one_line()
+patches.apply()  # before the models: what is registered next runs on the repaired fairseq
 
 from . import connections, criterions, models, optim  # noqa: E402
-from .cpu_memory import keep_freed_memory  # noqa: E402
-from .init.admin import profile_before_first_update  # noqa: E402
-from .preemption import stop_on_sigterm  # noqa: E402
-from .resume import check_checkpoints_on_resume  # noqa: E402
 
-keep_freed_memory()
-check_checkpoints_on_resume()
-profile_before_first_update()
-stop_on_sigterm()
-
-__all__ = ["UserError", "__version__", "compat", "connections", "criterions", "models", "optim"]
+__all__ = ["UserError", "__version__", "connections", "criterions", "models", "optim", "patches"]

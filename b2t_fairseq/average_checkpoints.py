@@ -17,9 +17,11 @@ from typing import Any
 
 import torch
 
-from .compat import apply, load_checkpoint
-from .errors import UserError
-from .signature import model_argument, parse_signature, signature_of
+from .checkpoints.arguments import model_argument
+from .checkpoints.loading import load_checkpoint
+from .checkpoints.signature import parse_signature, signature_of
+from .common.errors import UserError
+from .patches import apply
 
 NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
     "epoch": r"checkpoint(\d+)\.pt",

@@ -9,13 +9,13 @@ import argparse
 import difflib
 import importlib
 import importlib.metadata
-import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from unittest import mock
 
-from .errors import UserError, explain
+from .common.command_line import forget_import_time_logging, guarded
+from .common.errors import UserError
 from .version import __version__
 
 #: command -> module of fairseq_cli, whose ``cli_main`` is run with sys.argv set
@@ -62,21 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return guarded(lambda: run(arguments[0], arguments[1:]))
 
 
-def guarded(action: Callable[[], int | None]) -> int:
-    """Runs ``action`` and turns the user's mistakes, and only those, into one line and status 2."""
-    try:
-        return action() or 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except Exception as mistake:
-        sentence = explain(mistake)
-        if sentence is None:
-            raise
-        print(f"error: {sentence}", file=sys.stderr)
-        return 2
-
-
 def run(command: str, arguments: list[str]) -> int | None:
     """Runs ``command`` of ours or of fairseq's with ``arguments``."""
     if command in OUR_COMMANDS:
@@ -94,17 +79,6 @@ def run(command: str, arguments: list[str]) -> int | None:
     sys.argv = [f"b2t-fairseq {command}", *arguments]
     with mock.patch.object(argparse.ArgumentParser, "error", refuse):
         return importlib.import_module(f"fairseq_cli.{FAIRSEQ_COMMANDS[command]}").cli_main()
-
-
-def forget_import_time_logging() -> None:
-    """Lets the command set up its own log format and stream.
-
-    Some of fairseq's model files call ``logging.basicConfig`` when imported. fairseq's commands call it earlier and
-    win; we import the models first, so without this the log would go to stderr in another format.
-    """
-    for handler in logging.root.handlers[:]:
-        if type(handler) is logging.StreamHandler and handler.stream is sys.stderr:
-            logging.root.removeHandler(handler)
 
 
 def fill_user_dir(arguments: Sequence[str]) -> list[str]:

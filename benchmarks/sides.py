@@ -54,14 +54,14 @@ class Process:
 
     def __init__(self, side: Side, conditions: Conditions):
         # here and not above: the stock side imports this file, and must not import the plugin
-        from b2t_fairseq import children
+        from b2t_fairseq.common import processes
 
-        environment = children.environment(OMP_NUM_THREADS=str(conditions.threads))
+        environment = processes.environment(OMP_NUM_THREADS=str(conditions.threads))
         command = [sys.executable, "-m", "benchmarks.sides", json.dumps({**asdict(side), **asdict(conditions)})]
         self.side, self.log = side, tempfile.TemporaryFile("w+", dir=conditions.folder)  # noqa: SIM115 closed in close()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}
         # a session of its own: Ctrl-C is for the parent, which closes the sides in order
-        self.process = children.start(command, env=environment, text=True, start_new_session=True, **pipes)
+        self.process = processes.start(command, env=environment, text=True, start_new_session=True, **pipes)
         try:
             self.facts = self._read()
         except BaseException:

@@ -90,9 +90,9 @@ done
 b2t_environment ""
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 if [ "$DRY_RUN" = true ] && ! has_packages "$ENV_PYTHON" ""; then
-  run "$ENV_PYTHON" -m b2t_fairseq.reproduce.quickstart "${passed[@]}"
+  run "$ENV_PYTHON" -m b2t_fairseq.experiments.quickstart "${passed[@]}"
   say "(after the installation --dry-run also lists the commands of this last one: preprocess, train, average, evaluate)"
   exit 0
 fi
-say "\$ $(printf '%q ' "$ENV_PYTHON" -m b2t_fairseq.reproduce.quickstart ${passed[@]+"${passed[@]}"})"
-exec "$ENV_PYTHON" -m b2t_fairseq.reproduce.quickstart ${passed[@]+"${passed[@]}"}
+say "\$ $(printf '%q ' "$ENV_PYTHON" -m b2t_fairseq.experiments.quickstart ${passed[@]+"${passed[@]}"})"
+exec "$ENV_PYTHON" -m b2t_fairseq.experiments.quickstart ${passed[@]+"${passed[@]}"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from b2t_fairseq.corpora import english_german
+from b2t_fairseq.corpora.embedded import english_german
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"train": 160, "valid": 21, "test": 13}
@@ -84,6 +84,6 @@ def hypotheses(generated: str) -> dict[int, str]:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    from b2t_fairseq import compat
+    from b2t_fairseq.checkpoints.loading import load_checkpoint
 
-    return compat.load_checkpoint(str(path))["model"]
+    return load_checkpoint(str(path))["model"]

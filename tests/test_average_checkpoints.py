@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from b2t_fairseq.average_checkpoints import average, choose, main
-from b2t_fairseq.compat import load_checkpoint
-from b2t_fairseq.errors import UserError
+from b2t_fairseq.checkpoints.loading import load_checkpoint
+from b2t_fairseq.common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ import pytest
 
 import b2t_fairseq
 from b2t_fairseq import cli
-from b2t_fairseq.errors import UserError
+from b2t_fairseq.common.errors import UserError
 
 HOME = b2t_fairseq.__path__[0]
 

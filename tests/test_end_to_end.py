@@ -27,7 +27,8 @@ from end_to_end import (
 )
 from fairseq.models.transformer import TransformerModel
 
-from b2t_fairseq import UserError, compat
+from b2t_fairseq import UserError
+from b2t_fairseq.checkpoints.loading import load_checkpoint
 
 PLUGIN = ROOT / "b2t_fairseq"
 
@@ -66,7 +67,7 @@ def test_log_and_checkpoint_carry_the_signature(trained):
     saved, log = trained
     signature = re.search(r"signature: (connection:b2t\|init:default\|layers:2-2\|plugin:\S+)", log)[1]
     for name in ("checkpoint1.pt", "checkpoint_last.pt", "checkpoint_best.pt"):
-        assert compat.load_checkpoint(str(saved / name))["cfg"]["model"].connection_signature == signature
+        assert load_checkpoint(str(saved / name))["cfg"]["model"].connection_signature == signature
 
 
 @pytest.mark.parametrize("connection", ALL_CONNECTIONS)
@@ -320,7 +321,7 @@ def test_counts_are_no_part_of_the_vocabulary_and_older_checkpoints_have_none(da
     generate = ("--cpu", "--max-tokens", "300", "--path")
     expected = hypotheses(here("generate", data, *generate, saved / "checkpoint_last.pt"))
     assert hypotheses(here("generate", counted, *generate, saved / "checkpoint_last.pt")) == expected
-    state = compat.load_checkpoint(str(saved / "checkpoint_last.pt"))
+    state = load_checkpoint(str(saved / "checkpoint_last.pt"))
     assert re.fullmatch(r"\d+ pieces, [0-9a-f]{8}", state["cfg"]["model"].vocabulary)  # of a joined dictionary
     del state["cfg"]["model"].vocabulary
     torch.save(state, tmp_path / "older.pt")

@@ -10,9 +10,12 @@ import soundfile
 import torch
 from builders import ALL_CONNECTIONS
 
-from b2t_fairseq import UserError, cli, compat
-from b2t_fairseq.corpora import dtmf, librispeech
-from b2t_fairseq.corpora.speech_features import RATE
+from b2t_fairseq import UserError, cli
+from b2t_fairseq.checkpoints.loading import load_checkpoint
+from b2t_fairseq.corpora.embedded import dtmf
+from b2t_fairseq.corpora.speech import layout as librispeech
+from b2t_fairseq.corpora.speech.features import RATE
+from b2t_fairseq.corpora.speech.manifest import read_manifest
 from b2t_fairseq.evaluation.wer import error_rates, read_recognised
 from b2t_fairseq.models.speech_to_text import B2TSpeechToTextModel
 
@@ -69,7 +72,7 @@ def test_every_connection_trains_and_decodes(connection, data, tmp_path, here):
     log = here(*train, "--max-update", "1")
     assert f"signature: connection:{connection}|" in log and "ctc_loss" in log
     generated = here("generate", data, "--path", tmp_path / "checkpoint_last.pt", "--gen-subset", "test", *GENERATING)
-    references = [row["tgt_text"] for row in librispeech.read_manifest(data / "test.tsv")]
+    references = [row["tgt_text"] for row in read_manifest(data / "test.tsv")]
     scores = error_rates(read_recognised(generated.splitlines(), references), references)
     assert scores["WER"].counts["utterances"] == TESTED and scores["WER"].score > 0
 
@@ -126,7 +129,7 @@ def test_transcribe_prints_a_line_for_each_file(raw, made, trained, tmp_path, he
     lines = transcribe(here, made, trained, *files)
     assert [line.split("\t")[0] for line in lines] == [str(file) for file in files]
     generated = here("generate", made, "--path", trained, "--gen-subset", "test", *GENERATING, "--beam", "2")
-    names = [row["id"] for row in librispeech.read_manifest(made / "test.tsv")]
+    names = [row["id"] for row in read_manifest(made / "test.tsv")]
     recognised = read_recognised(generated.splitlines(), [])
     # generate and transcribe stop at other lengths; up to there they agree
     assert lines[0].split("\t")[1].startswith(recognised[names.index(flac.stem)][:20])
@@ -226,7 +229,7 @@ def test_from_pretrained_recognises_files_and_waveforms(raw, made, trained, here
 
 def test_fairseq_itself_reads_audio_files(data, raw, trained, here):
     """A manifest that names FLAC and WAV files, of several rates, instead of features."""
-    rows = librispeech.read_manifest(data / "test.tsv")
+    rows = read_manifest(data / "test.tsv")
     files = {path.stem: path for path in raw.glob("test/*/*/*.flac")}
     wave, _ = soundfile.read(files[rows[1]["id"]])
     slow = data / "slow.wav"
@@ -259,14 +262,14 @@ def test_damaged_data_are_one_sentence(data, trained, here, damage, sentence):
 
 def spoil(data, value) -> None:
     """One number of the first stored test utterance becomes another."""
-    _, offset, size = librispeech.read_manifest(data / "test.tsv")[0]["audio"].split(":")
+    _, offset, size = read_manifest(data / "test.tsv")[0]["audio"].split(":")
     content = bytearray((data / "features" / "test.zip").read_bytes())
     content[int(offset) + int(size) - 4 : int(offset) + int(size)] = np.float32(value).tobytes()
     (data / "features" / "test.zip").write_bytes(content)
 
 
 def test_checkpoints_carry_signature_and_vocabulary(trained):
-    model = compat.load_checkpoint(str(trained))["cfg"]["model"]
+    model = load_checkpoint(str(trained))["cfg"]["model"]
     assert model.connection_signature.startswith("connection:b2t|init:default|layers:2-2|")
     assert re.fullmatch(r"\d+ pieces, [0-9a-f]{8}", model.vocabulary)
 

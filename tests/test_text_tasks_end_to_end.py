@@ -14,9 +14,9 @@ from builders import ALL_CONNECTIONS
 from end_to_end import ROOT, environment, make_data, ours
 from fairseq.models.transformer_lm import TransformerLanguageModel
 
-from b2t_fairseq import compat
-from b2t_fairseq.corpora import english_german
-from b2t_fairseq.errors import UserError
+from b2t_fairseq.checkpoints.loading import load_checkpoint
+from b2t_fairseq.common.errors import UserError
+from b2t_fairseq.corpora.embedded import english_german
 from b2t_fairseq.evaluation.generated import read_lines
 from b2t_fairseq.evaluation.perplexity import corpus_perplexity, read_eval_lm
 from b2t_fairseq.evaluation.rouge import corpus_rouge
@@ -79,7 +79,7 @@ def table(tmp_path_factory):
 def headlines(table, tmp_path_factory):
     """The same, as sentence pieces and binarised, and a model of two updates."""
     from b2t_fairseq.corpora import headlines
-    from b2t_fairseq.reproduce import prepare
+    from b2t_fairseq.experiments import text_data as prepare
 
     folder = tmp_path_factory.mktemp("headlines") / "data"
     corpus = prepare.Corpus("article", "title", headlines.load(table).splits)
@@ -244,7 +244,7 @@ def test_from_pretrained(headlines, words, model, text, tmp_path):
     ours("train", data, *translation, *TRAINING, "--save-dir", tmp_path)
     hub = TransformerModel.from_pretrained(str(tmp_path), "checkpoint_last.pt", str(data))
     assert len(hub.translate(["the man sees the dog ."] * 2, beam=2)) == 2
-    assert compat.load_checkpoint(str(tmp_path / "checkpoint_last.pt"))["cfg"]["model"].connection == "pre"
+    assert load_checkpoint(str(tmp_path / "checkpoint_last.pt"))["cfg"]["model"].connection == "pre"
 
 
 def quickstart(task: str, data: Path, output: Path, *options: str) -> dict:

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..common.errors import UserError
 from ..connections import CONNECTIONS, get_connection
-from ..errors import UserError
 from .probe import layer_outputs, stacks_of
 
 UPDATES = {"6-6": 100, "18-18": 100, "50-50": 30}
@@ -62,7 +62,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def read_pairs(folder: str | None) -> list[tuple[str, str]]:
     """The first training pairs of a folder of parallel English-German text, or of the embedded corpus."""
-    from ..corpora import english_german, parallel_text
+    from ..corpora import parallel_text
+    from ..corpora.embedded import english_german
 
     if folder is None:
         return english_german.generate(seed=1)["train"][:SENTENCES]
@@ -268,6 +269,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

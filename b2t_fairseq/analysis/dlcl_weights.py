@@ -14,8 +14,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..compat import load_checkpoint
-from ..errors import UserError
+from ..checkpoints.loading import load_checkpoint
+from ..common.errors import UserError
 
 SUFFIX = "layers.connection.weight"
 
@@ -80,6 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

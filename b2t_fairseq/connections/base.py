@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..layers.config import StackConfig
+from ..common.errors import UserError
+from .config import StackConfig
 
 
 class Option(NamedTuple):

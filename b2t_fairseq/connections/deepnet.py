@@ -9,8 +9,8 @@ Wang et al. 2022, "DeepNet: Scaling Transformers to 1,000 Layers". N encoder and
 
 from typing import NamedTuple
 
-from ..layers.config import StackConfig
 from .base import Connection
+from .config import StackConfig
 from .registry import register_connection
 
 

@@ -6,7 +6,7 @@ stack by its own depth (our decision; the paper's models are decoder-only).
 
 from fractions import Fraction
 
-from ..errors import UserError
+from ..common.errors import UserError
 from .base import Connection, Option
 from .post import PostLN
 from .pre import PreLN

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..errors import UserError
+from ..common.errors import UserError
 from .base import Connection
 
 CONNECTIONS: dict[str, type[Connection]] = {}

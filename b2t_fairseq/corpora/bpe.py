@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from .acquire.manifest import say
-from .acquire.parts import convert_lines
+from ..common.errors import UserError
+from .fetching.manifest import say
+from .fetching.parts import convert_lines
 
 STRIPPED = "\r\n "  # what subword-nmt takes off a line's ends and puts back
 
@@ -108,6 +108,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

@@ -1,319 +1,113 @@
-"""LibriSpeech's layout, and from it what ``--task speech_to_text`` reads: features, manifests, vocabulary, config.
+"""LibriSpeech's seven archives, fetched, checked, unpacked, and made into features by `librispeech`."""
 
-ROOT/train-clean-100/19/198/19-198-0000.flac     SPLIT/speaker/chapter/ID.flac (or .wav, any rate, any channels)
-ROOT/train-clean-100/19/198/19-198.trans.txt     "19-198-0000 NORTHANGER ABBEY", one line an utterance
-
-python -m b2t_fairseq.corpora.librispeech --data ROOT --output DATA --workers 8
-"""
-
-import argparse
-import os
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from ..evaluation.wer import words
-from .speech_archive import FOLDER, Summary, Utterance, extract_split, replacing
-from .speech_features import BINS, RATE, SUFFIXES
+from ..common.errors import UserError
+from .fetching.download import Source, obtain
+from .fetching.extract import extract
+from .fetching.manifest import Manifest, Published
+from .fetching.steps import made_by, need_space_for_all, stamp_of, step
+from .speech import layout as librispeech
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's, in the order of their numbers
-LONGEST_TEXT = 1000  # characters: in pieces that is never more than fairseq's --max-target-positions, 1024
-#: SpecAugment: the mildest and the strongest of the usual policies for LibriSpeech, and a gentle one for short clips
-SPECAUGMENT = {
-    "lb": {"freq_mask_N": 1, "freq_mask_F": 27, "time_mask_N": 1, "time_mask_T": 100, "time_mask_p": 1.0},
-    "ld": {"freq_mask_N": 2, "freq_mask_F": 27, "time_mask_N": 2, "time_mask_T": 100, "time_mask_p": 1.0},
-    "short": {"freq_mask_N": 1, "freq_mask_F": 10, "time_mask_N": 1, "time_mask_T": 8, "time_mask_p": 0.1},
-    "none": {},
+MIRRORS = (
+    "https://www.openslr.org/resources/12/",
+    "https://us.openslr.org/resources/12/",
+    "https://openslr.elda.org/resources/12/",
+    "https://openslr.magicdatatech.com/resources/12/",
+)
+VOUCHED = "torchaudio 2.11.0 (datasets/librispeech.py)"
+#: split -> bytes of its archive (tensorflow-datasets 4.9.10) and SHA-256
+ARCHIVES = {
+    "train-clean-100": (6_387_309_499, "d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2"),
+    "train-clean-360": (23_049_477_885, "146a56496217e96c14334a160df97fffedd6e0a04e66b9c5af0d40be3c792ecf"),
+    "train-other-500": (30_593_501_606, "ddb22f27f96ec163645d53215559df6aa36515f26e01dd70798188350adcb6d2"),
+    "dev-clean": (337_926_286, "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3"),
+    "dev-other": (314_305_928, "12661c48e8c3fe1de2c1caa4c3e135193bfb1811584f11f569dd12645aa84365"),
+    "test-clean": (346_663_984, "39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23"),
+    "test-other": (328_757_843, "d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae025c5506f6ebe961c29"),
 }
+UTTERANCES = Published("training utterances", 281_241)
+FEATURES = 3600 * 100 * 80 * 4  # bytes an hour: 100 frames a second of 80 floats
+HOURS = 1000
+PIECES = 10_000
 
 
-def find_splits(root: str | os.PathLike) -> list[str]:
-    """The splits of a folder, training sets first, then those for validation, then the others; each in order of name.
-
-    A folder with audio but without a transcript is none; a warning on stderr names it.
-
-    Raises:
-        UserError: there is no such folder, or no split in it.
-    """
-    root, names, untold = library(root), [], Counter()
-    for path in sorted(root.iterdir()):
-        if not path.is_dir():
-            untold["the folder itself"] += is_audio(path.name)
-        # any() stops at the first transcript: a whole corpus need not be walked through to know its splits
-        elif any(is_transcript(name) for place, files in walk(path) if in_layout(place) for name in files):
-            names.append(path.name)
-        else:
-            untold[path.name] += sum(is_audio(name) for _, files in walk(path) for name in files)
-    if not names:
-        raise UserError(
-            f"{root} has no LibriSpeech layout: no SPLIT/speaker/chapter/*.trans.txt below it; name the folder that "
-            "holds the splits"
-        )
-    if told := ", ".join(f"{name} ({count:,})" for name, count in untold.items() if count):
-        print(f"{root}: audio files without any speaker/chapter/*.trans.txt are left out: {told}", file=sys.stderr)
-    return sorted(names, key=lambda name: (0 if name.startswith("train") else 1 if is_validation(name) else 2, name))
-
-
-def library(root: str | os.PathLike) -> Path:
-    """The folder that holds the splits: ``root`` or, as its archives unpack, ``root/LibriSpeech``."""
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: there is no such folder; name the one that holds LibriSpeech's splits")
-    return root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
-
-
-def is_validation(split: str) -> bool:
-    """dev-clean, dev-other, valid and the like."""
-    return split.startswith(("dev", "val"))
-
-
-def is_audio(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
-
-
-def is_transcript(name: str) -> bool:
-    return name.lower().endswith(".trans.txt")
-
-
-def in_layout(place: Path) -> bool:
-    """Whether a folder, named from that of its split, is speaker/chapter."""
-    return len(place.parts) == 2
-
-
-def walk(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder of a split, named from there, and its audio files and transcripts, in order of name.
-
-    One pass over the names: no file is opened or asked for its state. Links to folders are followed as far as the
-    layout goes, so that a loop of links ends.
-    """
-    for path, subfolders, names in os.walk(folder, onerror=onerror, followlinks=True):
-        place = Path(path).relative_to(folder)
-        subfolders[:] = sorted(
-            name for name in subfolders if len(place.parts) < 2 or not os.path.islink(os.path.join(path, name))
-        )
-        files = [name for name in names if is_audio(name) or is_transcript(name)]
-        yield place, sorted(files, key=lambda name: (name.lower(), name))  # .flac before .wav and .WAV
-
-
-def read_split(root: str | os.PathLike, split: str) -> tuple[list[Utterance], list[tuple[str, str]]]:
-    """All utterances of a split in order of their folders, and (name, reason) of what does not go together.
-
-    Left out: transcripts without audio and audio without a transcript, transcripts that are overlong or hold no word
-    that an error rate would count, identifiers that occur twice, files beside the layout, transcript files that are
-    not UTF-8, folders that cannot be read.
-    """
-    folder, utterances, skipped, seen = library(root) / split, [], [], set()
-
-    def unreadable(error: OSError) -> None:
-        skipped.append((os.path.relpath(error.filename, folder), f"this folder cannot be read: {error.strerror}"))
-
-    for place, files in walk(folder, unreadable):
-        if not in_layout(place):
-            skipped += [(f"{place / name}", "not in a folder speaker/chapter of the split") for name in files]
-            continue
-        chapter, speaker, audio, transcribed = folder / place, place.parent.name, {}, set()
-        for path in (chapter / name for name in files if is_audio(name)):
-            used = audio.setdefault(path.stem, path)
-            if used != path:
-                skipped.append(
-                    (path.stem, f"{path.name} is a second audio file of this identifier; {used.name} is used")
-                )
-        for transcript in (chapter / name for name in files if is_transcript(name)):
-            try:
-                lines = transcript.read_text(encoding="utf-8-sig").split("\n")
-            except (UnicodeDecodeError, OSError) as error:
-                skipped.append((transcript.name, f"cannot be read as UTF-8 text: {error}"))
-                continue
-            for name, _, text in (line.strip().partition(" ") for line in lines if line.strip()):
-                transcribed.add(name)
-                text = " ".join(text.lower().split())
-                if name in seen:
-                    skipped.append((name, "a second transcript with this identifier"))
-                elif not text:
-                    skipped.append((name, "its transcript is empty"))
-                elif not words(text):  # one such reference would leave its whole test set without a score
-                    skipped.append((name, f"its transcript holds nothing but punctuation: {text[:40]}"))
-                elif len(text) > LONGEST_TEXT:
-                    skipped.append((name, f"its transcript has {len(text)} characters, the most is {LONGEST_TEXT}"))
-                elif name not in audio:
-                    skipped.append((name, f"no audio {chapter.name}/{name}.flac or .wav"))
-                else:
-                    seen.add(name)
-                    utterances.append(Utterance(name, audio[name], text, speaker))
-        skipped += [(name, "audio without a transcript") for name in sorted(audio.keys() - transcribed)]
-    return utterances, skipped
+def sources() -> dict[str, Source]:
+    """split -> its archive."""
+    return {
+        split: Source(f"{split}.tar.gz", tuple(f"{m}{split}.tar.gz" for m in MIRRORS), size, f"sha256:{sum_}", VOUCHED)
+        for split, (size, sum_) in ARCHIVES.items()
+    }
 
 
 def prepare(
-    root: str | os.PathLike,
-    data: str | os.PathLike,
-    vocab_size: int = 10_000,
-    specaugment: str = "ld",
-    splits: Sequence[str] | None = None,
+    manifest: Manifest,
+    given: Path | None = None,
     workers: int = 1,
-) -> list[Summary]:
-    """Everything fairseq needs to train on a folder in LibriSpeech's layout.
+    vocab_size: int = PIECES,
+    splits: Sequence[str] = tuple(ARCHIVES),
+    specaugment: str = "ld",
+    space: int | None = None,
+) -> Path:
+    """Writes ``audio`` (unless it is given unpacked) and ``data`` into the manifest's folder; returns ``data``.
 
-    Writes into ``data``, which can be moved later: features/SPLIT.zip and SPLIT.tsv for each split, spm.model, dict.txt
-    (SentencePiece unigram pieces of the training text) and config.yaml (utterance CMVN; SpecAugment in training).
-
-    Raises:
-        UserError: there is nothing to train on, two splits share an utterance, or, when all else is done, a split lost
-            all its utterances; if that is one for training, there is no vocabulary and no config.yaml.
+    Args:
+        manifest: the record.
+        given: folder with the archives, or with the unpacked splits.
+        workers: processes.
+        vocab_size: SentencePiece pieces.
+        splits: which of the seven.
+        specaugment: policy in training.
+        space: bytes that must be free to begin (default: archives, what is in them, and features).
     """
-    data, summaries, told = Path(data), [], {}
-    splits = find_splits(root) if splits is None else splits
-    if missing := [split for split in splits if not (library(root) / split).is_dir()]:
-        raise UserError(f"{library(root)} has no split {', '.join(missing)}; it has {', '.join(find_splits(root))}")
-    read = {split: read_split(root, split) for split in splits}
-    for split, (utterances, _) in read.items():
-        for utterance in utterances:
-            if told.setdefault(utterance.id, split) != split:
-                raise UserError(
-                    f"utterance {utterance.id} is both in {told[utterance.id]} and in {split}: take one out"
-                )
-    if not any(split.startswith("train") and utterances for split, (utterances, _) in read.items()):
-        raise UserError(
-            f"{library(root)} has no training utterance: fairseq wants a split whose name begins with train"
-        )
-    data.mkdir(parents=True, exist_ok=True)
-    for split, (utterances, skipped) in read.items():
-        summaries.append(extract_split(split, utterances, skipped, data, workers))
-        print(summaries[-1], file=sys.stderr)
-    lost = [summary for summary in summaries if not summary.utterances]
-    if not any(summary.split.startswith("train") for summary in lost):
-        train_pieces(training_text(data, splits), data, vocab_size)
-        write_config(data, specaugment)
-    if lost:  # only now: hours of extraction are not given up for one bad split
-        names = ", ".join(summary.split for summary in lost)
-        reasons = ", ".join(
-            f"{data / summary.split}.skipped.tsv" if summary.skipped else f"{summary.split} is empty"
-            for summary in lost
-        )
-        raise UserError(f"no utterance of {names} can be used (why: {reasons}): mend these splits or take them out")
-    return summaries
+    packed = sum(ARCHIVES[split][0] for split in splits)  # FLAC does not grow when it is unpacked
+    features = HOURS * FEATURES * packed // sum(size for size, _ in ARCHIVES.values())
+    need = features + packed * (1 if given else 2)
+    need_space_for_all(manifest.folder, need if space is None else space, "data")
+    if given is not None and all((librispeech.library(given) / split).is_dir() for split in splits):
+        audio = librispeech.library(given)
+        inputs = {split: transcripts(audio / split) for split in splits}
+    else:
+        known = sources()
+        inputs = {split: made_by(unpacked(manifest, known[split], split, given)) for split in splits}
+        audio = manifest.folder / "audio"
+
+    def work(folder: Path) -> dict[str, int]:
+        summaries = librispeech.prepare(audio, folder, vocab_size, specaugment, splits, workers)
+        counts = {}
+        for summary in summaries:
+            counts |= {summary.split: summary.utterances, f"{summary.split} left out": len(summary.skipped)}
+        return counts
+
+    inputs |= {"pieces": vocab_size, "specaugment": specaugment, "splits": list(splits)}
+    data = step(manifest, "data", inputs, work, resumes=True)
+    counts = manifest.content["steps"]["data"]["counts"]
+    training = [split for split in splits if split.startswith("train")]
+    if len(training) == 3:
+        found = sum(counts[split] + counts[f"{split} left out"] for split in training)
+        manifest.check(UTTERANCES, found)
+    return data
 
 
-def training_text(data: Path, splits: Sequence[str]) -> list[str]:
-    """The transcripts of what was kept for training."""
-    rows = [row for split in splits if split.startswith("train") for row in read_manifest(data / f"{split}.tsv")]
-    return [row["tgt_text"] for row in rows]
+def unpacked(manifest: Manifest, source: Source, split: str, given: Path | None) -> Path:
+    """``audio/SPLIT``: speaker/chapter/*.flac and transcripts."""
+    packed = obtain(source, manifest, given)
+
+    def keep(name: str) -> str | None:
+        parts = Path(name).parts
+        return str(Path(*parts[2:])) if parts[:2] == ("LibriSpeech", split) and len(parts) > 2 else None
+
+    def work(folder: Path) -> dict[str, int]:
+        counts = extract(packed, folder, keep)
+        if not counts["files"]:
+            raise UserError(f"{packed} has no LibriSpeech/{split}: it is not the published archive")
+        return counts
+
+    return step(manifest, f"audio/{split}", {"archive": manifest.content["sources"][source.name]["sha256"]}, work)
 
 
-def read_manifest(path: str | os.PathLike) -> list[dict[str, str]]:
-    """The rows of a TSV manifest, by column.
-
-    Raises:
-        UserError: a column that fairseq needs is missing, a line has another number of fields, an identifier is there
-            twice, a text is empty or a number of frames is none.
-    """
-    try:
-        head, *lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not valid UTF-8 (byte {error.start}): convert it first") from None
-    columns, rows, seen = head.split("\t"), [], set()
-    if lacking := [name for name in ("id", "audio", "n_frames", "tgt_text") if name not in columns]:
-        raise UserError(
-            f"{path} lacks the column {lacking[0]}: it must be a manifest with id, audio, n_frames, tgt_text"
-        )
-    for number, line in enumerate(lines, 2):
-        row = dict(zip(columns, line.split("\t"), strict=False))
-        where = f"{path}, line {number}"
-        if len(line.split("\t")) != len(columns):
-            raise UserError(f"{where}: {len(line.split(chr(9)))} fields where the head has {len(columns)}")
-        if row["id"] in seen:
-            raise UserError(f"{where}: the identifier {row['id']} is there twice")
-        if not row["tgt_text"].strip():
-            raise UserError(f"{where}: the text of {row['id']} is empty")
-        if not row["n_frames"].isdecimal() or int(row["n_frames"]) == 0:
-            raise UserError(f"{where}: {row['n_frames']} is no number of frames")
-        seen.add(row["id"])
-        rows.append(row)
-    if not rows:
-        raise UserError(f"{path} holds no utterance")
-    return rows
-
-
-def train_pieces(sentences: Sequence[str], data: Path, size: int) -> None:
-    """SentencePiece unigram pieces, ``spm.model``, and fairseq's dictionary of them, ``dict.txt``.
-
-    A corpus that is too small for ``size`` pieces gets as many as it has.
-    """
-    import io
-
-    import sentencepiece
-
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=size,
-            hard_vocab_limit=False,
-            character_coverage=1.0,
-            num_threads=1,  # one order of counting, one result
-            minloglevel=2,
-            **{f"{kind}_id": number for number, kind in enumerate(("bos", "pad", "eos", "unk"))},
-        )
-    except (RuntimeError, OSError) as error:
-        raise UserError(f"SentencePiece refuses {size} pieces: {' '.join(str(error).split())}") from error
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
-    pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
-    with replacing(data / "spm.model") as temporary:
-        temporary.write_bytes(model.getvalue())
-    with replacing(data / "dict.txt") as temporary:
-        temporary.write_text("".join(f"{piece} 1\n" for piece in pieces if piece not in SPECIAL), encoding="utf-8")
-
-
-def write_config(data: Path, specaugment: str) -> None:
-    """config.yaml, with paths relative to its own folder."""
-    import yaml
-
-    if specaugment not in SPECAUGMENT:
-        raise UserError(f"there is no SpecAugment policy {specaugment}: choose from {', '.join(SPECAUGMENT)}")
-    masks = SPECAUGMENT[specaugment]
-    training = ["utterance_cmvn", *(["specaugment"] if masks else [])]
-    config = {
-        "audio_root": FOLDER,
-        "vocab_filename": "dict.txt",
-        "bpe_tokenizer": {"bpe": "sentencepiece", "sentencepiece_model": "spm.model"},
-        "input_feat_per_channel": BINS,
-        "input_channels": 1,
-        "sample_rate": RATE,
-        "feature_transforms": {"_train": training, "*": ["utterance_cmvn"]},
-        **({"specaugment": {"time_warp_W": 0, **masks}} if masks else {}),
-    }
-    with replacing(data / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m b2t_fairseq.corpora.librispeech --data ROOT --output DATA``."""
-    parser = argparse.ArgumentParser(prog="b2t_fairseq.corpora.librispeech", description=__doc__.split("\n")[0])
-    add = parser.add_argument
-    add(
-        "--data",
-        required=True,
-        metavar="ROOT",
-        help="folder with the splits: SPLIT/speaker/chapter/*.flac, *.trans.txt",
-    )
-    add("--output", required=True, metavar="DATA", help="folder for features, manifests, vocabulary and config.yaml")
-    add("--splits", metavar="A,B", help="splits to prepare (default: all that are there)")
-    add("--vocab-size", type=int, default=10_000, metavar="N", help="SentencePiece pieces (default: %(default)s)")
-    add("--specaugment", default="ld", choices=SPECAUGMENT, help="policy in training (default: %(default)s)")
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
-    options = parser.parse_args(arguments)
-    splits = [name.strip() for name in options.splits.split(",")] if options.splits else None
-    if options.workers < 1 or options.vocab_size < len(SPECIAL) + 1:
-        raise UserError("--workers must be at least 1 and --vocab-size at least 5")
-    prepare(options.data, options.output, options.vocab_size, options.specaugment, splits, options.workers)
-    return 0
-
-
-if __name__ == "__main__":
-    from ..cli import guarded
-
-    sys.exit(guarded(main))
+def transcripts(folder: Path) -> list:
+    """Name, size and time of the transcripts of a given split: enough to see that it is another one."""
+    return list(itertools.chain.from_iterable(stamp_of(path) for path in sorted(folder.glob("*/*/*.trans.txt"))))

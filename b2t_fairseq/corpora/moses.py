@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import parallel_text
-from .acquire.parts import convert_lines
+from .fetching.parts import convert_lines
 
 LONGEST, RATIO = 80, 9  # words, and how many times as many as the other side: Moses' cleaning with its usual limits
 

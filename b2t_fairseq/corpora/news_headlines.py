@@ -22,10 +22,10 @@ from typing import IO
 
 from tqdm import tqdm
 
-from ..errors import UserError
+from ..common.errors import UserError
+from ..common.files import disk_full_as_one_line
 from . import parallel_text
-from .acquire.manifest import say
-from .acquire.steps import disk_full_as_sentence
+from .fetching.manifest import say
 
 LONGEST_LINE = 1 << 24  # bytes; a longer document is left out, unread
 TEXT_WORDS, HEADLINE_WORDS = (10, 100), (3, 30)
@@ -68,7 +68,7 @@ def extract_pairs(sources: Sequence[Path], prefix: Path, limit: int | None = Non
     prefix.parent.mkdir(parents=True, exist_ok=True)
     seen, tokenise, counts = Seen() if seen is None else seen, tokeniser(), Counter()
     with (
-        disk_full_as_sentence(prefix),
+        disk_full_as_one_line(prefix),
         open(partial[0], "w", encoding="utf-8", newline="\n") as texts,
         open(partial[1], "w", encoding="utf-8", newline="\n") as headlines,
     ):

@@ -7,12 +7,12 @@ them (``$SACREBLEU`` or ``~/.sacrebleu``), so scoring needs no second download. 
 import shutil
 from pathlib import Path
 
-from ..errors import UserError
-from .acquire.download import Source, obtain
-from .acquire.extract import extract
-from .acquire.manifest import Manifest, say
-from .acquire.parts import count_lines
-from .acquire.steps import disk_full_as_sentence
+from ..common.errors import UserError
+from ..common.files import disk_full_as_one_line
+from .fetching.download import Source, obtain
+from .fetching.extract import extract
+from .fetching.manifest import Manifest, say
+from .fetching.parts import count_lines
 
 NAMES = {2010: "wmt10", 2011: "wmt11", 2012: "wmt12", 2013: "wmt13", 2014: "wmt14/full", 2015: "wmt15", 2016: "wmt16"}
 SENTENCES = {2010: 2489, 2011: 3003, 2012: 3003, 2013: 3000, 2014: 3003, 2015: 2169, 2016: 2999}
@@ -61,7 +61,7 @@ def from_sacrebleu(year: int, manifest: Manifest, given: Path | None) -> dict[st
             continue
         source = Source(archive, mirrors(url), None, f"md5:{md5}" if md5 else None, "sacrebleu" if md5 else None)
         packed = obtain(source, manifest, given if given and any(given.rglob(archive)) else None)
-        with disk_full_as_sentence(home):
+        with disk_full_as_one_line(home):
             extract(packed, home / "raw")
             shutil.copyfile(packed, home / "raw" / f"{archive}.partial")
             (home / "raw" / f"{archive}.partial").replace(home / "raw" / archive)

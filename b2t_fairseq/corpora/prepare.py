@@ -6,20 +6,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import UserError
-from . import gigaword, librispeech_download, news_headlines, wikitext103, wmt_ende
-from .acquire.manifest import Manifest, say
-from .acquire.steps import disk_full_as_sentence
+from ..common.command_line import Parser
+from ..common.errors import UserError
+from ..common.files import disk_full_as_one_line
+from . import gigaword, news_headlines, wikitext103, wmt_ende
+from . import librispeech as librispeech_download
+from .fetching.manifest import Manifest, say
 from .parallel_text import CorpusError
 
 Corpus = Callable[[Manifest, argparse.Namespace], Path]
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with an option in one sentence."""
-
-    def error(self, message: str) -> None:
-        raise UserError(f"{message}; {self.prog} --help lists the options")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,7 +92,7 @@ def prepare(name: str, work: Callable, options: argparse.Namespace, extra: dict)
     if "," in str(options.output.absolute()):
         raise UserError(f"--output {options.output}: fairseq cuts paths at commas; choose a folder without one")
     space = None if options.need_free_gb is None else int(options.need_free_gb * 1e9)
-    with disk_full_as_sentence(options.output), Manifest(options.output.absolute(), name).locked() as manifest:
+    with disk_full_as_one_line(options.output), Manifest(options.output.absolute(), name).locked() as manifest:
         made = work(manifest, given and given.absolute(), options.workers, space=space, **extra)
         unverified = [n for n, source in manifest.content["sources"].items() if "unverified" in source["verified"]]
     say(f"{name}: ready in {made}; sources, checksums, versions and counts are in {manifest.path}")
@@ -134,6 +129,6 @@ def splits(text: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

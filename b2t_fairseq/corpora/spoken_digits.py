@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from .dtmf import write_chapter
-from .speech_features import RATE, AudioError, change_speed, read_audio
+from ..common.errors import UserError
+from .embedded.dtmf import write_chapter
+from .speech.features import RATE, AudioError, change_speed, read_audio
 
 NAME = re.compile(r"([0-9])_([^_/]+)_(\d+)\.(?i:wav|flac)")
 LARGEST = 2**31  # bytes that an archive may unpack to

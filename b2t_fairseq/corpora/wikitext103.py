@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from ..errors import UserError
+from ..common.errors import UserError
 from . import wikitext
-from .acquire.binarise import binarise, same_counts
-from .acquire.download import Source, obtain
-from .acquire.extract import extract
-from .acquire.manifest import Manifest, Published
-from .acquire.parts import count_lines
-from .acquire.steps import counts_of, made_by, need_space_for_all, stamp_of, step
+from .fetching.binarise import binarise, same_counts
+from .fetching.download import Source, obtain
+from .fetching.extract import extract
+from .fetching.manifest import Manifest, Published
+from .fetching.parts import count_lines
+from .fetching.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 
 ARCHIVE = Source(
     "wikitext-103-v1.zip",

@@ -10,14 +10,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..common.errors import UserError
 from . import bpe, moses
-from .acquire.binarise import binarise, same_counts
-from .acquire.download import Source, obtain
-from .acquire.extract import extract
-from .acquire.manifest import Manifest, Published
-from .acquire.parts import count_lines
-from .acquire.steps import counts_of, made_by, need_space_for_all, stamp_of, step
+from .fetching.binarise import binarise, same_counts
+from .fetching.download import Source, obtain
+from .fetching.extract import extract
+from .fetching.manifest import Manifest, Published
+from .fetching.parts import count_lines
+from .fetching.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 from .newstest import SENTENCES, fetch_test_set
 
 SIDES = ("en", "de")

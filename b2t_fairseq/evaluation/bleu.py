@@ -54,6 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

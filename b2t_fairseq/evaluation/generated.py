@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..common.errors import UserError
 from .score import Score, full_signature, line, write_json
 
 #: `D-17 <TAB> -0.53 <TAB> text`: the detokenised hypothesis of sentence 17; H- is the same before detokenisation

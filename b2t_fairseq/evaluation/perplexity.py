@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import UserError
+from ..common.errors import UserError
 from .generated import add_facts, publish, read_lines
 from .score import Score
 
@@ -111,6 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

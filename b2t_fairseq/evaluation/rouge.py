@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy
 
-from ..errors import UserError
+from ..common.errors import UserError
 from .generated import scored_files, scoring_parser
 from .score import Score, check_sides
 
@@ -94,6 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import UserError
+from ..common.errors import UserError
 
 
 class Score(NamedTuple):

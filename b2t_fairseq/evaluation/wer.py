@@ -9,28 +9,13 @@ but punctuation are taken out (the apostrophe of *don't* stays). In the characte
 import importlib.metadata
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
-from ..errors import UserError
+from ..common.errors import UserError
+from ..corpora.speech.manifest import read_manifest
+from ..corpora.speech.transcripts import characters, words
 from .generated import TARGET, publish, read_generate_output, read_lines, scoring_parser
 from .score import Score, check_sides
-
-
-def words(text: str) -> list[str]:
-    """The words that are compared."""
-    return without_punctuation(text).lower().split()
-
-
-def characters(text: str) -> list[str]:
-    """The characters that are compared; a space is ``▁``."""
-    return " ".join(without_punctuation(text).replace(" ", "▁")).lower().split()
-
-
-def without_punctuation(text: str) -> str:
-    """The text without the words of which every character is of a Unicode category P*."""
-    kept = (word for word in text.split(" ") if any(unicodedata.category(c)[0] != "P" for c in word))
-    return " ".join(kept)
 
 
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
@@ -109,8 +94,6 @@ def detokenised(text: str) -> str:
 
 def read_references(path: str | os.PathLike) -> list[str]:
     """The texts of a manifest (.tsv), or the lines of any other file."""
-    from ..corpora.librispeech import read_manifest
-
     return [row["tgt_text"] for row in read_manifest(path)] if str(path).endswith(".tsv") else read_lines(path)
 
 
@@ -125,6 +108,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..cli import guarded
+    from ..common.command_line import guarded
 
     sys.exit(guarded(main))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..errors import UserError
+from ..common.errors import UserError
 from ..layers import Stack
 from .admin import admin
 from .deepnet import deepnet

@@ -9,7 +9,6 @@ Var is the population variance over all elements (time, batch, channel) in float
 The pass runs inside the normal training run: in train mode, on the first micro-batch of the first update, once.
 """
 
-import functools
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ import torch
 from fairseq.trainer import Trainer
 from torch import Tensor, nn
 
+from ..common.errors import UserError
 from ..connections import Connection
-from ..errors import UserError
 from ..layers import Stack
 
 logger = logging.getLogger(__name__)
@@ -156,18 +155,3 @@ def refresh(pairs: Any, new: set[int]) -> None:
     for p, copy in pairs:
         if id(p) in new:
             copy.data.copy_(p.data.view_as(copy))
-
-
-def profile_before_first_update() -> None:
-    """Let fairseq's trainer run the profiling pass, if its model waits for one, at the start of its first update."""
-    train_step = Trainer.train_step
-    if hasattr(train_step, "profiles"):
-        return
-
-    @functools.wraps(train_step)
-    def profiling_train_step(self, samples, *args, **kwargs):
-        profile(self, samples)
-        return train_step(self, samples, *args, **kwargs)
-
-    profiling_train_step.profiles = True
-    Trainer.train_step = profiling_train_step

@@ -1,8 +1,8 @@
 """Attention, layer and stack, with stock fairseq's parameter names."""
 
+from ..connections.config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
 from .attention import MultiheadAttention
 from .cache import DecodingCache
-from .config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
 from .layer import Branch, Context, TransformerLayer
 from .masks import additive_mask
 from .stack import Stack

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ..connections.base import Connection
+from ..connections.config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
 from .activation import activation_fn
 from .attention import MultiheadAttention
 from .cache import DecodingCache
-from .config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
 from .dropout import Dropout
 
 STOCK_PREFIX = {SELF_ATTENTION: "self_attn", CROSS_ATTENTION: "encoder_attn", FEED_FORWARD: "final"}
@@ -51,7 +52,7 @@ class TransformerLayer(nn.Module):
         number: the layer's number l = 1...L.
     """
 
-    def __init__(self, config: StackConfig, connection: nn.Module, number: int):
+    def __init__(self, config: StackConfig, connection: Connection, number: int):
         super().__init__()
         self.config, self.number = config, number
         self.need_attn = True  # fairseq's generator turns it off where alignments are not wanted
@@ -82,7 +83,7 @@ class TransformerLayer(nn.Module):
         return f"Transformer{self.config.side.capitalize()}Layer"
 
     def forward(
-        self, stream: Any, connection: nn.Module, context: Context, weights_to: list[Tensor] | None = None
+        self, stream: Any, connection: Connection, context: Context, weights_to: list[Tensor] | None = None
     ) -> Any:
         """Let the stream through the layer.
 

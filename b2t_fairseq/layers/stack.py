@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from .config import StackConfig
+from ..common.errors import UserError
+from ..connections.base import Connection
+from ..connections.config import StackConfig
 from .layer import Context, TransformerLayer
 from .recompute import recomputed
 
@@ -34,7 +35,7 @@ class Stack(nn.Module):
     def __init__(
         self,
         config: StackConfig,
-        connection: nn.Module,
+        connection: Connection,
         layerdrop: float = 0.0,
         checkpoint_activations: bool = False,
         compile_layers: bool = False,
@@ -112,7 +113,7 @@ class Stack(nn.Module):
 
 def run_layer(
     layer: TransformerLayer,
-    connection: nn.Module,
+    connection: Connection,
     stream: Any,
     context: Context,
     weights_to: list[Tensor] | None = None,

@@ -1,3 +1,3 @@
 """Models and architectures; importing the package registers them with fairseq."""
 
-from . import language_model, speech_to_text, translation, unknown_architecture  # noqa: F401
+from . import language_model, speech_to_text, translation  # noqa: F401

@@ -11,7 +11,7 @@ import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..common.errors import UserError
 from ..layers import Context, DecodingCache, Stack, additive_mask
 from ..layers.cache import WIDEST_BEAM
 from .encoder_out import LazyReordering, memory_of, shared_memory

@@ -16,14 +16,14 @@ from fairseq.models.transformer_lm import TransformerLanguageModel, TransformerL
 from fairseq.modules import AdaptiveInput
 from fairseq.utils import eval_str_list
 
+from ..checkpoints.arguments import as_namespace, write
+from ..checkpoints.vocabulary import check_vocabulary
+from ..common.errors import UserError
 from ..connections import CONNECTIONS, for_each_connection, get_connection
-from ..errors import UserError
 from ..init import INITIALISATIONS, Stacks
-from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder
-from .options import COMPILE_HELP, Plan, stack_config, write
+from .options import COMPILE_HELP, Plan, stack_config
 from .precision import BFloat16Inference
-from .vocabulary import check_vocabulary
 
 DEPTHS = (6, 16)
 CUTOFFS = "20000,60000"

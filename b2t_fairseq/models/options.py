@@ -6,12 +6,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..checkpoints.arguments import write
+from ..checkpoints.signature import check_same_function, make_signature
+from ..common.errors import UserError
 from ..connections import CONNECTIONS, Connection, get_connection, parse_options
-from ..errors import UserError
+from ..connections.own_module import import_connection_module
 from ..init import CHOICES, INITIALISATIONS, Stacks, initialise, resolve
 from ..layers import Stack, StackConfig
-from ..signature import check_same_function, make_signature
-from .own_connection import import_connection_module
 
 logger = logging.getLogger(__name__)
 
@@ -111,17 +112,6 @@ class Plan(NamedTuple):
             write(args, "connection_module", self.module)
         logger.info(f"signature: {signature}")
         return signature
-
-
-def write(args: Any, name: str, value: Any) -> None:
-    """Set an argument on a Namespace or on hydra's closed DictConfig."""
-    from omegaconf import OmegaConf, open_dict
-
-    if OmegaConf.is_config(args):
-        with open_dict(args):
-            args[name] = value
-    else:
-        setattr(args, name, value)
 
 
 UNSUPPORTED = {

@@ -15,16 +15,16 @@ from fairseq.models import register_model, register_model_architecture
 from fairseq.models.speech_to_text import s2t_transformer
 from fairseq.models.transformer import TransformerConfig
 
+from ..checkpoints.arguments import as_namespace, write
+from ..checkpoints.vocabulary import check_vocabulary
+from ..common.errors import UserError
 from ..connections import for_each_connection
-from ..errors import UserError
 from ..init import Stacks
 from ..layers import Context, Stack, additive_mask
-from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder
 from .encoder_out import LazyReordering
-from .options import Plan, add_connection_args, stack_config, write
+from .options import Plan, add_connection_args, stack_config
 from .precision import BFloat16Inference
-from .vocabulary import check_vocabulary
 
 DEPTHS = ((6, 6), (12, 6))
 SIZES = {
@@ -135,7 +135,7 @@ class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerMode
             config_yaml: the name of the configuration in the data folder.
             options: overrides of the checkpoint's arguments, such as ``beam=1``.
         """
-        from ..transcribe import Recogniser
+        from .recogniser import Recogniser
 
         if data_name_or_path.startswith("."):
             data_name_or_path = os.path.join(model_name_or_path, data_name_or_path)

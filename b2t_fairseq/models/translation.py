@@ -10,14 +10,14 @@ from typing import Any
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerConfig, TransformerModel, base_architecture
 
+from ..checkpoints.arguments import as_namespace, write
+from ..checkpoints.vocabulary import check_vocabulary
 from ..connections import for_each_connection
 from ..init import Stacks
 from ..layers import Stack
-from ..signature import as_namespace
 from .encoder_decoder import B2TTransformerDecoder, B2TTransformerEncoder
-from .options import Plan, add_connection_args, stack_config, write
+from .options import Plan, add_connection_args, stack_config
 from .precision import BFloat16Inference
-from .vocabulary import check_vocabulary
 
 DEPTHS = ((6, 6), (12, 12), (18, 18), (36, 36), (50, 50), (60, 12), (100, 100))
 SIZES = {

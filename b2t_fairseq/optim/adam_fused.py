@@ -18,7 +18,7 @@ from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from ..errors import UserError
+from ..common.errors import UserError
 
 #: torch < 2.4 has no fused kernel for the CPU
 FUSES_ON_CPU = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)

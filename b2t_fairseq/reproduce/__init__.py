@@ -1,1 +1,3 @@
-"""From data to tables: the quickstart, its recipes, the processes it starts and the report it writes."""
+"""The former name of `experiments`: `python -m b2t_fairseq.reproduce.quickstart` and others still start."""
+
+from ..experiments import __path__  # noqa: F401  (the modules of this package are those of that one)

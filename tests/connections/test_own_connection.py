@@ -10,7 +10,7 @@ from builders import PAD, build, build_language_model, build_speech
 from end_to_end import ROOT, shell
 
 from b2t_fairseq import UserError, cli
-from b2t_fairseq.models.own_connection import import_connection_module
+from b2t_fairseq.patches.additions.connection_module import import_connection_module
 
 EXAMPLE = re.search(r"```python\n(.*?)```", (ROOT / "docs/own_connection.md").read_text(), re.S)[1]
 TRAIN = (

@@ -5,7 +5,7 @@ import re
 import pytest
 from builders import ALL_CONNECTIONS
 
-from b2t_fairseq.connections.__main__ import main, table
+from b2t_fairseq.analysis.connections_table import main, table
 
 D, N, M = 64, 4, 3
 SUBLAYERS = 2 * N + 3 * M

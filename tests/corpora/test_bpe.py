@@ -9,7 +9,7 @@ import pytest
 
 from b2t_fairseq import UserError
 from b2t_fairseq.corpora import bpe, moses
-from b2t_fairseq.corpora.acquire import parts
+from b2t_fairseq.corpora.fetching import parts
 
 WORDS = ["the", "house", "houses", "housing", "a", "dog", "dogs", "dogged", "über", "größer", "Größe", "中文"]
 WORDS += ["naïve", "x", "i'm", "it's", "&amp;", "@-@", "1,000"]

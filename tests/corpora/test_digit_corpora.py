@@ -10,9 +10,10 @@ import pytest
 import soundfile
 
 from b2t_fairseq import UserError
-from b2t_fairseq.corpora import dtmf, spoken_digits
-from b2t_fairseq.corpora.librispeech import read_split
-from b2t_fairseq.corpora.speech_features import RATE, read_audio
+from b2t_fairseq.corpora import spoken_digits
+from b2t_fairseq.corpora.embedded import dtmf
+from b2t_fairseq.corpora.speech.features import RATE, read_audio
+from b2t_fairseq.corpora.speech.layout import read_split
 
 SIZES = {"train": 12, "valid": 4, "test": 5}
 SPLITS = ("train", "valid")

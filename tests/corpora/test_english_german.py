@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import sacrebleu
 
-from b2t_fairseq.corpora import english_german
-from b2t_fairseq.corpora.english_german import words as w
-from b2t_fairseq.corpora.english_german.__main__ import main
-from b2t_fairseq.corpora.english_german.clauses import Clause, Complement, Time, english, german
-from b2t_fairseq.corpora.english_german.numerals import cardinal, clock, date
-from b2t_fairseq.corpora.english_german.phrases import (
+from b2t_fairseq.corpora.embedded import english_german
+from b2t_fairseq.corpora.embedded.english_german import words as w
+from b2t_fairseq.corpora.embedded.english_german.__main__ import main
+from b2t_fairseq.corpora.embedded.english_german.clauses import Clause, Complement, Time, english, german
+from b2t_fairseq.corpora.embedded.english_german.numerals import cardinal, clock, date
+from b2t_fairseq.corpora.embedded.english_german.phrases import (
     Fixed,
     Name,
     NounPhrase,
@@ -29,7 +29,7 @@ from b2t_fairseq.corpora.english_german.phrases import (
     relative_pronoun,
     with_preposition,
 )
-from b2t_fairseq.corpora.lexicon_baseline import LexiconBaseline
+from b2t_fairseq.experiments.baselines.lexicon import LexiconBaseline
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = {verb.en: verb for verb in (*w.ACTIONS, *w.MOTIONS, *w.STAYS)}
@@ -342,7 +342,7 @@ def test_same_corpus_in_another_process(tmp_path: Path) -> None:
         # The corpora need no fairseq: loaded beside the package, which would import it.
         code = (
             "import json, sys, types; root = types.ModuleType('b2t_fairseq'); root.__path__ = [sys.argv[1]]; "
-            "sys.modules['b2t_fairseq'] = root; from b2t_fairseq.corpora.english_german import write; "
+            "sys.modules['b2t_fairseq'] = root; from b2t_fairseq.corpora.embedded.english_german import write; "
             "write(sys.argv[2], seed=5); print(json.dumps([n for n in ('torch', 'fairseq') if n in sys.modules]))"
         )
         command = [sys.executable, "-c", code, str(ROOT / "b2t_fairseq"), str(folder)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.corpora.file_workers import CHUNK, in_processes
+from b2t_fairseq.corpora.speech.file_workers import CHUNK, in_processes
 
 pytestmark = pytest.mark.slow
 

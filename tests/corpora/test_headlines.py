@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.corpora import docstrings, headline_baselines, headlines
+from b2t_fairseq.corpora import headlines
+from b2t_fairseq.corpora.embedded import docstrings
 from b2t_fairseq.corpora.parallel_text import CorpusError
+from b2t_fairseq.experiments.baselines import headlines as headline_baselines
 
 
 def rows(number: int) -> list[str]:
@@ -129,7 +131,8 @@ def test_installed_packages_stand_in_the_signature_and_none_is_imported():
     import sys
 
     code = (
-        "import sys; from b2t_fairseq.corpora.docstrings import Docstrings; c = Docstrings(); c.files = c.files[::40];"
+        "import sys; from b2t_fairseq.corpora.embedded.docstrings import Docstrings;"
+        "c = Docstrings(); c.files = c.files[::40];"
         "before = set(sys.modules); c.splits; print(c.signature); print(sorted(set(sys.modules) - before))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sacrebleu
 
-from b2t_fairseq.corpora.lexicon_baseline import LexiconBaseline
 from b2t_fairseq.corpora.parallel_text import find, load_split
+from b2t_fairseq.experiments.baselines.lexicon import LexiconBaseline
 
 PAIRS = [
     ("The dog sleeps.", "Der Hund schläft."),

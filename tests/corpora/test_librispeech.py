@@ -12,9 +12,11 @@ import soundfile
 import yaml
 
 from b2t_fairseq import UserError
-from b2t_fairseq.corpora import dtmf, speech_archive
-from b2t_fairseq.corpora.librispeech import find_splits, prepare, read_manifest, read_split
-from b2t_fairseq.corpora.speech_features import RATE, speech_features
+from b2t_fairseq.corpora.embedded import dtmf
+from b2t_fairseq.corpora.speech import archive as speech_archive
+from b2t_fairseq.corpora.speech.features import RATE, speech_features
+from b2t_fairseq.corpora.speech.layout import find_splits, prepare, read_split
+from b2t_fairseq.corpora.speech.manifest import read_manifest, write_table
 from b2t_fairseq.evaluation.wer import error_rates
 
 
@@ -303,5 +305,5 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path, content, sentence):
 
 
 def test_quotation_marks_and_spaces_survive_as_fairseq_reads_them(tmp_path):
-    speech_archive.write_table(tmp_path / "t.tsv", ("id", "tgt_text"), [("a", 'say "so\t now"'), ("b", "it's \\ fine")])
+    write_table(tmp_path / "t.tsv", ("id", "tgt_text"), [("a", 'say "so\t now"'), ("b", "it's \\ fine")])
     assert [row["tgt_text"] for row in manifest(tmp_path / "t.tsv")] == ['say "so now"', "it's \\ fine"]

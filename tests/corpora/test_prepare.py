@@ -19,8 +19,9 @@ import pytest
 from flaky_server import serving
 
 from b2t_fairseq import UserError, cli
-from b2t_fairseq.corpora import bpe, gigaword, librispeech_download, moses, newstest, wikitext103, wmt_ende
-from b2t_fairseq.corpora.acquire import download
+from b2t_fairseq.corpora import bpe, gigaword, moses, newstest, wikitext103, wmt_ende
+from b2t_fairseq.corpora import librispeech as librispeech_download
+from b2t_fairseq.corpora.fetching import download
 
 EN = ["The house is small .", "I have a dog &amp; two cats .", "She said it &apos;s over ."]
 DE = ["Das Haus ist klein .", "Ich habe einen Hund und zwei Katzen .", "Sie sagte , es sei vorbei ."]
@@ -256,7 +257,7 @@ def test_wikitext103(server, tmp_path, monkeypatch, capsys):
 
 
 def test_librispeech(server, tmp_path, monkeypatch, capsys):
-    from b2t_fairseq.corpora import dtmf
+    from b2t_fairseq.corpora.embedded import dtmf
 
     raw, stand_ins = tmp_path / "raw", {}
     dtmf.generate(raw, {split: 3 for split in librispeech_download.ARCHIVES}, seed=1)
@@ -301,7 +302,7 @@ def test_every_test_set_has_sacrebleus_checksum():
 
 
 def test_a_test_set_that_sacrebleu_left_half_written_is_made_again(test_sets, tmp_path):
-    from b2t_fairseq.corpora.acquire.manifest import Manifest
+    from b2t_fairseq.corpora.fetching.manifest import Manifest
 
     files = newstest.fetch_test_set(2011, Manifest(tmp_path / "m", "x"), None)
     files["de"].write_bytes(files["de"].read_bytes()[:-60])

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import torch
 
-from b2t_fairseq.corpora import speech_features
-from b2t_fairseq.corpora.speech_features import (
+from b2t_fairseq.corpora.speech import features as speech_features
+from b2t_fairseq.corpora.speech.features import (
     RATE,
     AudioError,
     by_kaldi_native_fbank,
@@ -19,7 +19,7 @@ from b2t_fairseq.corpora.speech_features import (
     read_audio,
     resample,
 )
-from b2t_fairseq.corpora.speech_features import (
+from b2t_fairseq.corpora.speech.features import (
     speech_features as features_of,
 )
 

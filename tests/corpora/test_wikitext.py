@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.corpora import python_topics, wikitext
+from b2t_fairseq.corpora import wikitext
+from b2t_fairseq.corpora.embedded import python_topics
 from b2t_fairseq.corpora.parallel_text import CorpusError
 
 TOKENISED = ["", "= Lobsters =", "", "The lobster , a <unk> of 2 @,@ 500 g , is well @-@ known .", ""]

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from b2t_fairseq import cli
-from b2t_fairseq.corpora.unigram_baseline import UnigramBaseline
-from b2t_fairseq.errors import UserError
+from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.evaluation.perplexity import Evaluation, corpus_perplexity, read_eval_lm
+from b2t_fairseq.experiments.baselines.unigram import UnigramBaseline
 
 LINES = ["a b c", "", "a <unk> b"]  # 6 words, 9 tokens
 LOG = [

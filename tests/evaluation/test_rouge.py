@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from b2t_fairseq import cli
-from b2t_fairseq.errors import UserError
+from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.evaluation.generated import check_order
 from b2t_fairseq.evaluation.rouge import METRICS, corpus_rouge
 

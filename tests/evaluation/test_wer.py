@@ -9,7 +9,7 @@ import pytest
 from fairseq.scoring.wer import WerScorer
 
 from b2t_fairseq import cli
-from b2t_fairseq.errors import UserError
+from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.evaluation.wer import (
     character_error_rate,
     characters,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.reproduce.paper_recipe import TASKS
+from b2t_fairseq.experiments.paper_recipe import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [f"{kind}_{task}.sh" for kind in ("train", "evaluate") for task in TASKS]

@@ -95,7 +95,7 @@ def test_dry_run_on_a_bare_machine_lists_the_installation_and_changes_nothing(
     assert done.returncode == 0, done.stderr
     assert sorted(checkout.rglob("*")) == before
     assert all(
-        text in done.stderr for text in [*wanted, "-m venv", "-e ", "b2t_fairseq.reproduce.quickstart --dry-run"]
+        text in done.stderr for text in [*wanted, "-m venv", "-e ", "b2t_fairseq.experiments.quickstart --dry-run"]
     )
     assert not any(text in done.stderr for text in unwanted)
 

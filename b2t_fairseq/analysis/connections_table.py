@@ -1,0 +1,152 @@
+"""`python -m b2t_fairseq.connections [--layers N-M] [--width D]`: the table of all connections.
+
+For each: whether a LayerNorm follows the stack, its parameters and operations beside Post-LN's at the given size, the
+initialisation that `--connection-init auto` means, formula and paper. The last two are read off the docstrings.
+"""
+
+import argparse
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..connections import CONNECTIONS, Connection, parse_options
+from ..layers import Context, Stack, StackConfig
+
+LEGEND = """
+final LN     a LayerNorm after the whole stack
+parameters   how many more than Post-LN, with the connection's options at their defaults
+norms, sums  relative cost: how many more LayerNorms, and additions or scalings of a whole tensor (or both in one) than
+             Post-LN, per layer (everything counted, also the final norms; mean over the layers of all stacks)
+init         what --connection-init auto means"""
+
+
+class Row(NamedTuple):
+    """One line of the table; parameters, norms and sums relative to Post-LN."""
+
+    name: str
+    final_norm: bool
+    parameters: int
+    norms: float
+    sums: float
+    init: str
+    formula: str
+    paper: str
+
+
+class Operations(TorchDispatchMode):
+    """Counts LayerNorms and elementwise sums and products while it is active."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kind = {"native_layer_norm": "norms"} | dict.fromkeys(("add", "add_", "addcmul_", "mul", "div"), "sums")
+        self.counts[kind.get(function.overloadpacket.__name__)] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def stack_configs(layers: list[int], width: int) -> list[StackConfig]:
+    """Encoder and decoder, or the one stack of a language model; FFN 4 times and heads of 64 as in the base model."""
+    sizes = {"width": width, "ffn_width": 4 * width, "heads": max(1, width // 64)}
+    if len(layers) == 1:
+        return [StackConfig("decoder", layers[0], **sizes)]
+    n, m = layers
+    return [
+        StackConfig("encoder", n, other_depth=m, **sizes),
+        StackConfig("decoder", m, other_depth=n, kinds=("SA", "CA", "FF"), **sizes),
+    ]
+
+
+def measure(cls: type[Connection], configs: list[StackConfig]) -> Counter:
+    """Parameters, norms and sums of all stacks together; on the meta device, so nothing is computed."""
+    total = Counter()
+    with torch.device("meta"), torch.no_grad():
+        for config in configs:
+            own = cls(config, **parse_options(cls, None))
+            final_norm = nn.LayerNorm(config.width) if own.has_final_norm else None
+            stack = Stack(config, own).eval()
+            modules = [stack] if final_norm is None else [stack, final_norm]
+            total["parameters"] += sum(p.numel() for module in modules for p in module.parameters())
+            x = torch.zeros(2, 1, config.width)
+            with Operations() as operations:
+                stack(x, Context(memory=x), final_norm)
+            total += operations.counts
+    return total
+
+
+def docstrings(cls: type[Connection]) -> Iterator[str]:
+    """Of the class, of its module, and of those it derives from."""
+    for ancestor in cls.__mro__[: cls.__mro__.index(Connection)]:
+        yield from filter(None, (vars(ancestor).get("__doc__"), vars(sys.modules[ancestor.__module__])["__doc__"]))
+
+
+def formula(cls: type[Connection]) -> str:
+    """What follows the method's name in the first paragraph of its docstring."""
+    first, _, _ = next(docstrings(cls), "").partition("\n\n")
+    return " ".join(first.partition(": ")[2].split()).rstrip(".")
+
+
+def paper(cls: type[Connection]) -> str:
+    """The first citation, with the title if it is given."""
+    for text in docstrings(cls):
+        found = re.search(r'[A-Z]\w+(?: et al\.| and [A-Z]\w+) \d{4}(?:,\s+"[^"]+")?', text)
+        if found:
+            return " ".join(found[0].split())
+    return ""
+
+
+def table(layers: list[int], width: int) -> list[Row]:
+    """All registered connections, in the order of their registration."""
+    configs, rows = stack_configs(layers, width), []
+    base = measure(CONNECTIONS["post"], configs)
+    for name, cls in CONNECTIONS.items():
+        found = measure(cls, configs)
+        norms, sums = ((found[kind] - base[kind]) / sum(layers) for kind in ("norms", "sums"))
+        parameters = found["parameters"] - base["parameters"]
+        rows.append(Row(name, cls.has_final_norm, parameters, norms, sums, cls.default_init, formula(cls), paper(cls)))
+    return rows
+
+
+def depths(text: str) -> list[int]:
+    """The argparse type of --layers."""
+    if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)?", text):
+        raise argparse.ArgumentTypeError(f"'{text}' must be like 18-18, or 16 for a language model")
+    return [int(depth) for depth in text.split("-")]
+
+
+def positive(text: str) -> int:
+    """The argparse type of --width."""
+    if not text.isdigit() or not int(text) or (int(text) > 64 and int(text) % (int(text) // 64)):
+        raise argparse.ArgumentTypeError(f"'{text}' must be a positive width, a multiple of its heads of 64")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m b2t_fairseq.connections",
+        description="All connections, compared with Post-LN.",
+        epilog=LEGEND,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--layers", type=depths, default=[18, 18], metavar="N-M", help="depth, 18-18 unless given")
+    parser.add_argument("--width", type=positive, default=512, metavar="D", help="model width, 512 unless given")
+    options = parser.parse_args(arguments)
+    print(f"layers {'-'.join(map(str, options.layers))}, width {options.width}\n")
+    print(f"{'name':<12} {'final LN':<9} {'parameters':>10} {'norms':>6} {'sums':>6}  {'init':<8} formula; paper")
+    for row in table(options.layers, options.width):
+        start = f"{row.name:<12} {'yes' if row.final_norm else 'no':<9} {row.parameters:>+10,} "
+        print(f"{start}{row.norms:>+6.2f} {row.sums:>+6.2f}  {row.init:<8} {row.formula}; {row.paper}".rstrip("; "))
+    print(LEGEND)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

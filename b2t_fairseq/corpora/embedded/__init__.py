@@ -1,0 +1,1 @@
+"""Corpora that need no download: written for this project, or installed with Python and its packages."""

@@ -1,0 +1,1 @@
+"""Audio files to features, manifests and transcripts."""

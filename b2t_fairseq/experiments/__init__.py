@@ -1,0 +1,1 @@
+"""From data to tables: the quickstart, its recipes, the processes it starts and the report it writes."""

@@ -1,0 +1,1 @@
+"""Scores that need no neural model: what a trained one has to beat."""

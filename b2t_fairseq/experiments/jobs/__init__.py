@@ -1,0 +1,1 @@
+"""The processes behind an experiment: chains of commands, supervision of a training, progress."""

@@ -1,0 +1,236 @@
+"""The quickstart: one corpus, several connections trained side by side, one table of scores, for each of the tasks.
+
+corpus -> prepare -> preprocess -> for each connection: train -> average -> evaluate -> score -> table and figure.
+Every result lies in a folder whose name holds a hash of all that led to it, so a second start repeats only what is not
+done or has been changed, and nothing is ever overwritten by other options. What a task is, ``tasks`` knows.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+from ..common.command_line import Parser, forget_import_time_logging, ours
+from ..common.errors import UserError
+from ..common.files import locked, write_atomically
+from ..connections.registry import get_connection
+from . import report
+from .jobs.progress import Display, History, training_counter
+from .jobs.runner import Chain, Command, fingerprint, run_chains
+from .recipes import flags, read_recipe
+from .tasks import TASKS
+from .tasks.base import Task
+
+RECIPES = Path(__file__).resolve().parents[2] / "configs" / "laptop"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; mistakes are one sentence."""
+    which = Parser(prog="quickstart", add_help=False)
+    which.add_argument("--task", default="mt", choices=list(TASKS), help="what to learn (default: %(default)s)")
+    task = TASKS[which.parse_known_args(arguments)[0].task]
+    parser = Parser(prog="quickstart", description=__doc__.split("\n")[0], parents=[which])
+    add = parser.add_argument
+    add("--data", metavar="PATH", help="your own corpus, in the layout the task reads (default: the embedded corpus)")
+    add("--connections", default="post,pre,b2t", metavar="A,B", help="what to compare (default: %(default)s)")
+    add("--layers", default=task.layers, metavar="N-M", help="layers of each stack (default: %(default)s)")
+    add("--updates", type=int, metavar="N", help="training updates (default: the recipe's max-update)")
+    add("--config", default=str(RECIPES / task.recipe), metavar="FILE", help=f"recipe (configs/laptop/{task.recipe})")
+    add("--output", metavar="DIR", help="where results go (default: runs/quickstart, other tasks: runs/TASK)")
+    add("--jobs", type=int, metavar="N", help="trainings at a time (default: all, at most two a core)")
+    add("--dry-run", action="store_true", help="print every command, run none")
+    task.add_options(add)
+    options = parser.parse_args(arguments)
+    options.output = options.output or ("runs/quickstart" if task.name == "mt" else f"runs/{task.name}")
+    options.connections = [name.strip() for name in options.connections.split(",") if name.strip()]
+    options.depths = depths(options.layers, task.layers)
+    for name, least in (("updates", 1), ("vocab_size", 10), ("jobs", 1)):
+        value = getattr(options, name, None)
+        if value is not None and value < least:
+            parser.error(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+    if not options.connections or len(set(options.connections)) < len(options.connections):
+        parser.error("--connections needs different names, as in post,pre,b2t")
+    for name in options.connections:
+        get_connection(name)  # refuses an unknown one
+    options.recipe = read_recipe(options.config, task.blocks)
+    return options
+
+
+def depths(text: str, example: str) -> tuple[int, ...]:
+    """``18-18`` -> (18, 18): as many numbers as the task has stacks."""
+    numbers = text.split("-")
+    if len(numbers) != len(example.split("-")) or not all(number.isdecimal() and int(number) for number in numbers):
+        raise UserError(f"--layers {text}: write the number of layers of each stack, as in {example}")
+    return tuple(map(int, numbers))
+
+
+class Plan:
+    """All commands and where their results go; making a plan changes nothing on disk."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options, self.recipe = options, options.recipe
+        self.task: Task = TASKS[options.task](options)
+        self.root = Path(options.output)
+        self.prepared = self.task.fingerprint()
+        self.data = self.root / f"data-{self.prepared[:8]}"
+        self.preprocess = []
+        if arguments := self.task.preprocess(self.data):
+            self.preprocess = [Command("preprocess", arguments, self.data, "preprocess", depends=self.prepared)]
+            self.prepared = self.preprocess[0].fingerprint
+
+    @cached_property
+    def chains(self) -> list[Chain]:
+        """What is run for each connection; asked for when the data are there, since their size is shown."""
+        return [Chain(name, self.plan_connection(name)) for name in self.options.connections]
+
+    def plan_connection(self, connection: str) -> list[Command]:
+        """Training, averaging and one evaluation for each test set."""
+        train = dict(self.recipe["train"])
+        last = self.recipe["average"].get("num-update-checkpoints", 1)
+        if self.options.updates is not None:
+            interval = max(1, self.options.updates // last)  # a short training still ends with enough checkpoints
+            train |= {"max-update": self.options.updates}
+            train["save-interval-updates"] = min(train["save-interval-updates"], interval)
+        label = f"{connection} {self.options.layers}"
+        data, options = self.task.train(self.data)
+        what = [*self.task.architecture(connection), *options, *flags(train)]
+        key = fingerprint(self.prepared, *what)
+        folder = self.root / f"{connection}-{self.options.layers}-{key[:8]}"
+        checkpoints, averaged = folder / "checkpoints", folder / "averaged.pt"
+        arguments = ours("train", *data, "--save-dir", str(checkpoints), *what)
+        count, total = training_counter(), train["max-update"]
+        commands = [Command(f"train {label}", arguments, folder, "train", total, count, True, self.prepared)]
+        arguments = [sys.executable, "-m", "b2t_fairseq.average_checkpoints", "--inputs", str(checkpoints)]
+        arguments += ["--output", str(averaged), *flags(self.recipe["average"])]
+        settle, depends = partial(what_there_is, checkpoints, last), commands[-1].fingerprint
+        commands.append(Command(f"average {label}", arguments, folder, "average", depends=depends, settle=settle))
+        depends = commands[-1].fingerprint
+        for test in self.task.tests:
+            arguments, name = self.task.evaluate(self.data, averaged, test), f"evaluate {label} {test}"
+            total, count = self.task.progress(self.data, test)
+            commands.append(Command(name, arguments, folder, f"evaluate-{test}", total, count, depends=depends))
+        return commands
+
+    def lines(self) -> list[str]:
+        """The plan as text: what ``--dry-run`` prints."""
+        commands = [*self.preprocess, *(command for chain in self.chains for command in chain.commands)]
+        return [f"# {self.task.corpus_line()} -> {self.data}", *map(str, commands)]
+
+
+def what_there_is(checkpoints: Path, count: int, arguments: Sequence[str]) -> Sequence[str]:
+    """The averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends."""
+    found = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    if len(found) >= count:
+        return arguments
+    names = [str(path) for path in [*found, checkpoints / "checkpoint_last.pt"]]
+    return [*arguments[:3], "--inputs", *names, "--output", arguments[arguments.index("--output") + 1]]
+
+
+def make_row(chain: Chain, plan: Plan) -> tuple[report.Row, History]:
+    """A connection's results, read from its folder; what cannot be scored is a failure of its chain."""
+    folder = chain.commands[0].folder
+    history = History()
+    with contextlib.suppress(OSError), open(folder / "train.log", encoding="utf-8", errors="replace") as log:
+        history.read(log)
+    row = report.Row(chain.name, parameters=history.parameters, checkpoint=str(folder / "averaged.pt"))
+    if history.train:
+        row.train_perplexity, row.valid_perplexity = history.train_perplexity(), history.valid_perplexity()
+    if chain.failure is None:
+        row.signature = signature(folder / "averaged.pt")
+        try:
+            row.scores = {
+                test: plan.task.score(plan.data, folder / f"evaluate-{test}.log", test) for test in plan.task.tests
+            }
+        except UserError as error:
+            chain.failure = f"no score: {error}"
+    row.failure = chain.failure
+    return row, history
+
+
+def signature(checkpoint: Path) -> str:
+    """The signature a checkpoint carries."""
+    from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+
+    from ..checkpoints.signature import signature_of
+
+    return signature_of(load_checkpoint_to_cpu(str(checkpoint))) or "connection:unknown"
+
+
+def work(plan: Plan, seconds: dict[str, float]) -> bool:
+    """Runs what is not done and writes the report; returns whether every chain ended without an accident."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with timed("corpus", seconds):
+        counts = plan.task.prepare(plan.data)
+        told = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        print(f"{plan.data}: {told}", file=sys.stderr)
+        binarise = Chain("preprocess", plan.preprocess)
+        run_chains([binarise], 1, 1, Display())
+        if binarise.failure:
+            raise UserError(binarise.failure)
+    with timed("training, averaging, evaluation", seconds):
+        jobs = min(plan.options.jobs or 2 * cores, len(plan.chains))
+        run_chains(plan.chains, jobs, max(1, cores // jobs), Display())
+    with timed("scores and report", seconds):
+        made = [make_row(chain, plan) for chain in plan.chains]
+        baselines = plan.task.baselines(plan.data)
+        rows = [row for row, _ in made]
+        rows += [report.Row(name, "baseline", scores=scores, checkpoint="none") for name, scores in baselines.items()]
+        histories = {chain.name: history for chain, (_, history) in zip(plan.chains, made, strict=True)}
+        write_report(plan, rows, histories, seconds)
+    return all(chain.failure is None or chain.failure.startswith("training failed") for chain in plan.chains)
+
+
+def write_report(
+    plan: Plan, rows: Sequence[report.Row], histories: Mapping[str, History], seconds: Mapping[str, float]
+) -> None:
+    """table.md, curves.png and results.json in the output folder, and the table on stdout."""
+    task, title = plan.task, f"{plan.options.layers} layers"
+    notes = [f"{chain.name}: {chain.failure}" for chain in plan.chains if chain.failure]
+    columns = [(metric, test) for test in task.tests for metric in task.metrics]
+    parts = [report.table(rows, columns, task.shows_log), "\n".join(notes), report.signatures(rows, columns)]
+    text = "\n\n".join(filter(None, parts))
+    write_atomically(plan.root / "table.md", f"# {title}\n\n{task.corpus_line()}\n\n{text}\n")
+    report.draw_curves(histories, plan.root / "curves.png", title)
+    commands = {f"{chain.name} {name}": value for chain in plan.chains for name, value in chain.seconds.items()}
+    settings = {key: value for key, value in vars(plan.options).items() if key != "dry_run"}
+    settings["corpus"] = task.corpus_line()
+    report.write_results(plan.root / "results.json", rows, histories, settings, {**commands, **seconds})
+    written = ", ".join(str(plan.root / name) for name in ("table.md", "curves.png", "results.json"))
+    print(f"\n{text}\n\nwritten: {written}")
+
+
+@contextlib.contextmanager
+def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Notes the wall time of a phase."""
+    began = time.monotonic()
+    yield
+    seconds[name] = round(time.monotonic() - began, 1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plans, then works; 0 if all is well (a training that diverges is a result), 1 after an accident."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as by Ctrl-C
+    forget_import_time_logging()  # fairseq's, at level DEBUG
+    logging.root.setLevel(logging.WARNING)
+    options = parse(arguments)
+    plan = Plan(options)
+    if options.dry_run:
+        print("\n".join(plan.lines()))
+        return 0
+    seconds: dict[str, float] = {}
+    with locked(plan.root, "quickstart"):
+        fine = work(plan, seconds)
+    print("wall time: " + ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()))
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    from ..common.command_line import guarded
+
+    sys.exit(guarded(main))

@@ -1,0 +1,130 @@
+"""The table, the loss curves and the machine-readable results of the trainings that were run side by side."""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..common.files import write_atomically
+from ..evaluation.score import Score, line
+from .jobs.progress import History
+
+
+@dataclass
+class Row:
+    """One row of the table: a trained connection, or a baseline, which has no parameters; scores by test and metric."""
+
+    name: str
+    signature: str = ""
+    parameters: int | None = None
+    train_perplexity: float | None = None
+    valid_perplexity: float | None = None
+    scores: Mapping[str, Mapping[str, Score]] = field(default_factory=dict)
+    failure: str | None = None
+    checkpoint: str = ""
+
+
+#: a metric and the data set it was measured on
+Column = tuple[str, str]
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column], shows_log: bool = True) -> str:
+    """The rows as a Markdown table whose columns are aligned, so that it reads well on a terminal, too."""
+    head = ["connection", "parameters"] + ["train ppl", "valid ppl"] * shows_log
+    head += [f"{metric} {test}" for metric, test in columns]
+    body = []
+    for row in rows:
+        log = [perplexity(row.train_perplexity), perplexity(row.valid_perplexity)] * shows_log
+        parameters = "–" if row.parameters is None else f"{row.parameters:,}"
+        body.append([row.name, parameters, *log, *(cell(row, column) for column in columns)])
+    widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
+
+    def drawn(cells: Sequence[str]) -> str:
+        padded = [
+            text.ljust(width) if n == 0 else text.rjust(width)
+            for n, (text, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = "|".join(
+        ["", *("-" * (width + 2) if n == 0 else "-" * (width + 1) + ":" for n, width in enumerate(widths)), ""]
+    )
+    return "\n".join([drawn(head), rule, *map(drawn, body)])
+
+
+def perplexity(value: float | None) -> str:
+    """Three digits are enough; what is not a number is said so."""
+    if value is None:
+        return "–"
+    return "NaN" if math.isnan(value) else f"{value:,.1f}"
+
+
+def cell(row: Row, column: Column) -> str:
+    """A score, or why there is none."""
+    metric, test = column
+    if test in row.scores:
+        return f"{row.scores[test][metric].score:.2f}"
+    if row.failure is None:
+        return "–"
+    return "training failed" if row.failure.startswith("train") else "failed"
+
+
+def signatures(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """One line for each score, complete enough to be compared elsewhere."""
+    return "\n".join(
+        line(metric, row.scores[test][metric], test, row.checkpoint, row.signature)
+        for row in rows
+        for metric, test in columns
+        if test in row.scores
+    )
+
+
+def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> None:
+    """Training and validation curves of all runs, colour by run, in one PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
+    for name, history in histories.items():
+        for axis, curve, mark in ((axes[0], history.train, ""), (axes[1], history.valid, ".")):
+            points = sorted(curve.items())
+            axis.plot([x for x, _ in points], [y for _, y in points], label=name, marker=mark, linewidth=1.4)
+    for axis, name in zip(axes, ("training", "validation"), strict=True):
+        axis.set(title=f"{name}, {title}", xlabel="updates", ylabel="negative log-likelihood (bits per token)")
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.tight_layout()
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, dpi=120, format="png")
+    pyplot.close(figure)
+    os.replace(temporary, path)
+
+
+def by_name(scores: Mapping[str, Mapping[str, Score]]) -> dict:
+    """Scores as plain dictionaries."""
+    return {test: {metric: score._asdict() for metric, score in found.items()} for test, found in scores.items()}
+
+
+def write_results(
+    path: Path, rows: Sequence[Row], histories: Mapping[str, History], settings: Mapping, seconds: Mapping[str, float]
+) -> None:
+    """Everything the table and the figure show, as JSON (a number that is NaN becomes null)."""
+
+    def clean(value):
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, Mapping):
+            return {str(key): clean(inner) for key, inner in value.items()}
+        return [clean(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    results = {
+        "settings": settings,
+        "rows": [{**asdict(row), "scores": by_name(row.scores)} for row in rows],
+        "curves": {name: {"train": history.train, "valid": history.valid} for name, history in histories.items()},
+        "seconds": seconds,
+    }
+    write_atomically(path, json.dumps(clean(results), indent=1, ensure_ascii=False) + "\n")

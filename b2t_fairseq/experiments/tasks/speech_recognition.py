@@ -1,0 +1,198 @@
+"""Speech recognition: dialling tones, spoken digits or LibriSpeech's layout, scored by word and character errors."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections import Counter as Counted
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from ...common.command_line import ours
+from ...common.errors import UserError
+from ...corpora import spoken_digits
+from ...corpora.embedded import dtmf
+from ...corpora.speech import layout as librispeech
+from ...corpora.speech.archive import SHOWN_REASONS
+from ...corpora.speech.manifest import COLUMNS, read_manifest, write_table
+from ...evaluation.score import Score
+from ...evaluation.wer import error_rates, read_recognised, word_error_rate
+from ...version import __version__
+from ..jobs.runner import fingerprint
+from ..recipes import flags
+from .base import Counter, Task
+from .text_pairs import sentence_counter
+
+CORPUS_SEED = 1
+LONGEST_CONSTANT = 20  # words
+UNUSABLE = "recordings.skipped.tsv"  # beside the splits' own lists, in the data folder
+
+
+class SpeechRecognition(Task):
+    """``--task asr``.
+
+    Attributes:
+        source: where the audio is: None for the embedded dialling tones, a folder or an archive.
+        held_out: the speaker of spoken digits that training never hears, or None for another corpus.
+    """
+
+    name = "asr"
+    recipe = "speech.yaml"
+    blocks = ("features", "train", "average", "generate")
+    layers = "6-6"
+    metrics = ("WER", "CER")
+
+    @staticmethod
+    def add_options(add) -> None:
+        add(
+            "--vocab-size", type=int, metavar="N", help="SentencePiece pieces (default: the recipe's, or by the corpus)"
+        )
+        add("--held-out", metavar="SPEAKER", help="of spoken digits: who is only in the test set (default: the last)")
+
+    def __init__(self, options: argparse.Namespace):
+        super().__init__(options)
+        known = {"vocab-size", "specaugment"}
+        if set(options.recipe["features"]) != known:
+            raise UserError(f"recipe {options.config}: block 'features' must hold {' and '.join(sorted(known))}")
+        self.held_out = None
+        self.source = Path(options.data) if options.data else None
+        digits = spoken_digits.find(self.source) if self.source else None
+        if digits:
+            self.source, speakers = digits, spoken_digits.speakers(digits)
+            self.held_out = options.held_out or max(speakers, default=None)
+            if self.held_out not in speakers:
+                raise UserError(f"{digits} has no speaker {self.held_out}; it has {', '.join(speakers) or 'none'}")
+        elif options.held_out:
+            raise UserError(
+                "--held-out names a speaker of spoken digits, DIGIT_SPEAKER_INDEX.wav: name them with --data"
+            )
+        self.splits = self.find_splits()
+        self.tests = [
+            name for name in self.splits if not name.startswith("train") and not librispeech.is_validation(name)
+        ]
+        for kind, found in (("train", self.training), ("dev or valid", self.validation), ("test", self.tests)):
+            if not found:
+                raise UserError(f"{self.source} has no {kind} split: the quickstart needs one for each purpose")
+
+    def find_splits(self) -> list[str]:
+        """The names of all splits, as the manifests will have them."""
+        if self.held_out:
+            return ["train", "valid", "test-known", f"test-{self.held_out}"]
+        return librispeech.find_splits(self.source) if self.source else list(dtmf.SIZES)
+
+    @property
+    def training(self) -> list[str]:
+        return [name for name in self.splits if name.startswith("train")]
+
+    @property
+    def validation(self) -> list[str]:
+        return [name for name in self.splits if librispeech.is_validation(name)]
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """How many pieces: digits need few; otherwise by the number of transcripts."""
+        if self.options.vocab_size:
+            return self.options.vocab_size
+        if self.source is None or self.held_out:
+            return self.options.recipe["features"]["vocab-size"]
+        transcripts = sum(len(librispeech.read_split(self.source, name)[0]) for name in self.training)
+        return next(size for limit, size in ((5_000, 300), (50_000, 2_000), (10**12, 10_000)) if transcripts < limit)
+
+    def corpus_line(self) -> str:
+        if self.source is None:
+            corpus = f"dialling tones of the package, {dtmf.SIZES['train']} utterances, seed {CORPUS_SEED}"
+        elif self.held_out:
+            corpus = f"{self.source}: spoken digits, {self.held_out} held out, seed {CORPUS_SEED}"
+        else:
+            corpus = str(self.source)
+        mask = self.options.recipe["features"]["specaugment"]
+        return f"{corpus} -> 80 log-mel filter banks, SentencePiece (unigram, {self.vocabulary}), SpecAugment {mask}"
+
+    def fingerprint(self) -> str:
+        files = (
+            [] if self.source is None else [self.source] if self.source.is_file() else sorted(self.source.rglob("*"))
+        )
+        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        features = repr(sorted(self.options.recipe["features"].items()))
+        making = spoken_digits.MAKING if self.held_out else ""
+        return fingerprint(repr(states), str(self.held_out), making, str(self.vocabulary), features, __version__)
+
+    def prepare(self, folder: Path) -> Mapping[str, int]:
+        counts_file = folder / "counts.json"
+        if counts_file.exists():
+            return json.loads(counts_file.read_text(encoding="utf-8"))
+        partial = folder.with_name(folder.name + ".partial")  # features of an earlier start are used again
+        raw, unusable = self.write_raw(partial / "raw")
+        if unusable:
+            write_table(partial / UNUSABLE, ("name", "reason"), unusable)
+            first = "; ".join(f"{name} ({reason})" for name, reason in unusable[:SHOWN_REASONS])
+            print(f"recordings: {len(unusable):,} left out: {first}; all in {UNUSABLE}", file=sys.stderr)
+        masks = self.options.recipe["features"]["specaugment"]
+        summaries = librispeech.prepare(raw, partial, self.vocabulary, masks, self.splits)
+        if self.validation != ["valid"]:  # one validation set, one curve
+            rows = [row for name in self.validation for row in read_manifest(partial / f"{name}.tsv")]
+            write_table(partial / "valid.tsv", COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
+        counts = {f"{summary.split} utterances": summary.utterances for summary in summaries}
+        counts["left out"] = sum(len(summary.skipped) for summary in summaries) + len(unusable)
+        (partial / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+        os.replace(partial, folder)
+        return counts
+
+    def write_raw(self, folder: Path) -> tuple[Path, Sequence[tuple[str, str]]]:
+        """The corpus in LibriSpeech's layout, and (name, reason) of what was left out; a folder that has it stays."""
+        if self.source is not None and not self.held_out:
+            return self.source, []
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier start that was interrupted
+        if self.source is None:
+            dtmf.generate(folder, seed=CORPUS_SEED)
+            return folder, []
+        return folder, spoken_digits.build(self.source, folder, self.held_out, CORPUS_SEED)
+
+    def preprocess(self, folder: Path) -> list[str]:
+        return []
+
+    def architecture(self, connection: str) -> list[str]:
+        from fairseq.models import ARCH_MODEL_REGISTRY
+
+        encoder, decoder = self.options.depths
+        name = f"s2t_transformer_{connection}_{encoder}_{decoder}_tiny"
+        if name in ARCH_MODEL_REGISTRY:
+            return ["--arch", name]
+        deeper = ["--encoder-layers", str(encoder), "--decoder-layers", str(decoder)]
+        return ["--arch", f"s2t_transformer_{connection}_6_6_tiny", *deeper]
+
+    def train(self, folder: Path) -> tuple[list[str], list[str]]:
+        return [str(folder)], ["--train-subset", ",".join(self.training), "--valid-subset", "valid"]
+
+    def evaluate(self, folder: Path, checkpoint: Path, test: str) -> list[str]:
+        what = ["--path", str(checkpoint), "--gen-subset", test, *flags(self.options.recipe["generate"])]
+        return ours("generate", str(folder), *what)
+
+    def progress(self, folder: Path, test: str) -> tuple[int, Counter]:
+        return len(texts(folder, test)) if (folder / f"{test}.tsv").exists() else 1, sentence_counter()
+
+    def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]:
+        references = texts(folder, test)
+        return error_rates(read_recognised(output, references), references)
+
+    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Mapping[str, Score]]]:
+        """The constant answer that does best on the validation set."""
+        train = [text for name in self.training for text in texts(folder, name)]
+        answer = best_constant(train, texts(folder, "valid"))
+        told = {test: texts(folder, test) for test in self.tests}
+        scores = {test: error_rates([answer] * len(references), references) for test, references in told.items()}
+        return {"best constant answer": scores}
+
+
+def texts(folder: Path, split: str) -> list[str]:
+    """What is said in a split."""
+    return [row["tgt_text"] for row in read_manifest(folder / f"{split}.tsv")]
+
+
+def best_constant(train: Sequence[str], valid: Sequence[str]) -> str:
+    """The commonest transcript, or the commonest word some times over: whichever has the least errors on ``valid``."""
+    word = Counted(word for text in train for word in text.split()).most_common(1)[0][0]
+    candidates = [Counted(train).most_common(1)[0][0], *(" ".join([word] * n) for n in range(1, LONGEST_CONSTANT))]
+    return min(candidates, key=lambda answer: word_error_rate([answer] * len(valid), valid).score)

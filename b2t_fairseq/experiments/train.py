@@ -1,0 +1,178 @@
+"""The paper's trainings: one command for any number of GPUs, with the paper's effective batch, that can be stopped.
+
+    python -m b2t_fairseq.cli paper-train wmt_ende --connection b2t --layers 18-18 --gpus 8 [-- further fairseq options]
+
+configs/paper/TASK.yaml -> the exact fairseq command -> one process, torchrun on one machine, or torchrun on many that
+meet at MASTER_ADDR:MASTER_PORT. The same command again goes on from the last checkpoint.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.command_line import Parser, ours, shown
+from ..common.errors import UserError
+from ..connections import get_connection
+from .jobs.supervision import Watch, supervise, torchrun
+from .paper_recipe import CONFIGS, RECIPES, TASKS, Batch, given, given_number, keep_batch, read, training_options
+from .recipes import flags
+
+PRECISIONS = {"fp32": [], "fp16": ["--fp16"], "bf16": ["--bf16"]}
+PORT = 29500
+NODES = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; mistakes are one sentence."""
+    parser = Parser(prog="paper-train", description=__doc__.split("\n")[0], epilog="options after -- go to fairseq")
+    add = parser.add_argument
+    add("task", choices=list(TASKS), help="corpus")
+    add("--connection", default="b2t", metavar="NAME", help="method (default: %(default)s)")
+    add("--layers", metavar="N-M", help="depth (default: the paper's deep one: 18-18, lm 16, asr 12-6)")
+    kinds = "the paper's values, those of the code its authors released, or the method's own authors' schedule"
+    add("--recipe", default="paper", choices=RECIPES, help=f"{kinds} (default: %(default)s)")
+    add("--data", metavar="DIR", help="what scripts/prepare_TASK.sh made (default: data/TASK)")
+    add("--output", metavar="DIR", help="the run's folder (default: runs/paper/TASK/CONNECTION-LAYERS-RECIPE-SEED)")
+    add("--gpus", type=int, metavar="N", help="GPUs of each machine (default: all that are found)")
+    add("--nodes", type=int, metavar="N", help="machines (default: 1, under SLURM the job's)")
+    add("--precision", default="fp16", choices=list(PRECISIONS), help="default: %(default)s")
+    add("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
+    useless = "end a run that is still at the unigram level after so many updates"
+    add("--stop-after", type=int, metavar="UPDATES", help=f"{useless} (default: the recipe's; 0: never)")
+    add("--config", metavar="FILE", help="recipe (default: configs/paper/TASK.yaml)")
+    add("--dry-run", action="store_true", help="print the exact command, run nothing")
+    options = parser.parse_and_keep_further(arguments)
+    options.paper_task = task = TASKS[options.task]
+    options.layers = options.layers or {"wikitext103": "16", "librispeech": "12-6"}.get(task.name, "18-18")
+    get_connection(options.connection)  # refuses an unknown one
+    if options.layers not in task.depths:
+        parser.error(f"--layers {options.layers}: {task.name} has the depths {', '.join(task.depths)}")
+    for name, least in (("gpus", 1), ("nodes", 1), ("seed", 0), ("stop_after", 0)):
+        if (value := getattr(options, name)) is not None and value < least:
+            parser.error(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+    options.data = str(task.binarised(options.data or f"data/{task.name}"))
+    name = f"{options.connection}-{options.layers}-{options.recipe}-{options.seed}"
+    options.output = Path(options.output or f"runs/paper/{task.name}/{name}")
+    options.config = options.config or CONFIGS / f"{task.name}.yaml"
+    return options
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: fairseq's command line, how it is started, and when it has no use going on."""
+
+    fairseq: list[str]
+    command: list[str]
+    batch: Batch
+    watch: Watch
+
+
+def plan(options: argparse.Namespace) -> Training:
+    """What the options lead to; changes nothing on disk."""
+    task, recipe = options.paper_task, read(options.config, options.paper_task)
+    wanted, train = training_options(task, recipe, options.connection, options.layers, options.recipe)
+    gpus, nodes = count_gpus(options), count_nodes(options)
+    max_tokens = given_number(options.further, "max-tokens") or train["max-tokens"]
+    window = given_number(options.further, "tokens-per-sample") or train.get("tokens-per-sample", 1)
+    batch = keep_batch(wanted, gpus, nodes, max_tokens, given_number(options.further, "update-freq"), window)
+    architecture = f"{task.architecture}_{options.connection}_{options.layers.replace('-', '_')}"
+    fairseq = [
+        options.data,
+        *("--save-dir", str(options.output / "checkpoints"), "--arch", architecture),
+        *flags(train),
+        *("--update-freq", str(batch.update_freq), "--distributed-world-size", str(gpus * nodes)),
+        *("--seed", str(options.seed), *PRECISIONS[options.precision]),
+        *options.further,
+    ]
+    worker = ours("train", *fairseq)
+    command = worker if gpus * nodes == 1 else [*torchrun(gpus, nodes, meeting_place(nodes)), *worker[1:]]
+    stop = recipe["stop"]
+    after = stop["after-updates"] if options.stop_after is None else options.stop_after
+    return Training(fairseq, command, batch, Watch(task, Path(options.data), after, stop["within-bits"]))
+
+
+def count_gpus(options: argparse.Namespace) -> int:
+    """GPUs of this machine, as told or as found.
+
+    Raises:
+        UserError: there is none, or fewer than told, and this is neither a dry run nor a training on CPUs.
+    """
+    if options.gpus and (options.dry_run or "--cpu" in options.further):
+        return options.gpus
+    import torch
+
+    found = torch.cuda.device_count()
+    if found < (options.gpus or 1):
+        asked = f", --gpus asks for {options.gpus}" if options.gpus else ""
+        raise UserError(
+            f"{found or 'no'} GPU{'s' * (found > 1)} found{asked}: --gpus N --dry-run shows the command for a machine "
+            "with N GPUs, and --gpus N -- --cpu trains on N CPU processes"
+        )
+    return options.gpus or found
+
+
+def count_nodes(options: argparse.Namespace) -> int:
+    """Machines, as told, or as many as the SLURM job has."""
+    return options.nodes or next((int(os.environ[name]) for name in NODES if os.environ.get(name, "").isdecimal()), 1)
+
+
+def meeting_place(nodes: int) -> str | None:
+    """Where the machines find each other: MASTER_ADDR:MASTER_PORT, or the first one of the SLURM job.
+
+    Raises:
+        UserError: several machines, and nobody says where they meet.
+    """
+    if nodes == 1:
+        return None
+    host = os.environ.get("MASTER_ADDR")
+    if not host and os.environ.get("SLURM_JOB_NODELIST"):
+        listing = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
+        host = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()[0]
+    if not host:
+        raise UserError(
+            f"--nodes {nodes}: set MASTER_ADDR to the first machine's name, the same on all of them, and start this "
+            "command on each (SLURM: scripts/slurm/train.sbatch does both)"
+        )
+    return f"{host}:{os.environ.get('MASTER_PORT', PORT)}"
+
+
+def facts(options: argparse.Namespace, training: Training) -> dict[str, Any]:
+    """What is trained, for training.json and the table's row."""
+    chosen = {name: getattr(options, name) for name in ("task", "connection", "layers", "recipe", "seed", "precision")}
+    batch = training.batch
+    made = {
+        "gpus": batch.gpus,
+        "nodes": batch.nodes,
+        "tokens_per_update": batch.tokens,
+        "wanted_tokens_per_update": batch.wanted,
+    }
+    return {**chosen, **made, "command": shown(training.command)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Trains; 0 when the training is complete, 75 when it was stopped and wants to go on, 3 when it diverged."""
+    options = parse(arguments)
+    training = plan(options)
+    for line in training.batch.lines():
+        print(f"# {line}")
+    print(shown(training.command), flush=True)
+    if options.dry_run:
+        return 0
+    if not os.path.isdir(options.data):
+        raise UserError(
+            f"--data: there is no {options.data}; run scripts/prepare_{options.task}.sh first, or name what it made"
+        )
+    if given(options.further, "save-dir") is not None:
+        raise UserError("--save-dir (after --) belongs to the run's folder: use --output")
+    return supervise(training.command, options.output, training.watch, facts(options, training))
+
+
+if __name__ == "__main__":
+    from ..common.command_line import guarded
+
+    sys.exit(guarded(main))

@@ -1,0 +1,101 @@
+"""A trained speech recogniser on audio files and waveforms, with features of our own."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from fairseq import checkpoint_utils
+from fairseq.data.audio.feature_transforms import CompositeAudioFeatureTransform
+from fairseq.models.speech_to_text.hub_interface import S2THubInterface
+
+from ..common.errors import UserError
+from ..corpora.speech.archive import SHORTEST
+from ..corpora.speech.features import RATE, SHIFT, WINDOW, AudioError, filter_banks, finite, read_audio
+
+
+class Recogniser(S2THubInterface):
+    """fairseq's hub interface for speech, on features of our own: `predict` takes a file or a waveform."""
+
+    @classmethod
+    def load(
+        cls, checkpoint: str, data: str, beam: int = 5, config_yaml: str = "config.yaml", **overrides
+    ) -> "Recogniser":
+        """A recogniser from a checkpoint and the prepared data folder it was trained on (dictionary and config).
+
+        Raises:
+            UserError: a file is missing, the checkpoint is no speech recogniser, or another vocabulary was its own.
+        """
+        config = Path(data) / config_yaml
+        for path in (checkpoint, config):
+            if not os.path.isfile(path):
+                raise UserError(f"{path}: no such file; --path takes a checkpoint, --data a prepared folder")
+        try:
+            yaml.safe_load(config.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{config} is not valid YAML ({reason}): prepare the folder again") from None
+        overrides |= {"data": data, "config_yaml": config_yaml}
+        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
+        if not hasattr(task, "data_cfg"):
+            raise UserError(f"{checkpoint} is no speech recogniser (its task is {cfg.task._name})")
+        pieces = (task.data_cfg.bpe_tokenizer or {}).get("sentencepiece_model")
+        if pieces and not os.path.isfile(pieces):
+            raise UserError(f"{config} names {pieces}, and there is no such file: prepare the folder again")
+        cfg.generation.beam = beam
+        models[0].prepare_for_inference_(cfg)
+        return cls(cfg, task, models[0])
+
+    @property
+    def limit(self) -> int:
+        """The most frames of 10 ms that the model takes."""
+        return self.task.max_positions()[0]
+
+    @classmethod
+    def get_model_input(cls, task, audio: str | torch.Tensor) -> dict:
+        """A batch of one: features (1, frames, 80) of a file, or of a waveform (samples,) or (1, samples) at 16 kHz."""
+        if isinstance(audio, str | os.PathLike):
+            return model_input(task, read_audio(audio), audio)
+        return model_input(task, np.asarray(audio).reshape(-1), "the waveform")
+
+    def transcribe(self, paths: Sequence[str | os.PathLike], cut: bool = False) -> Iterator[str | AudioError]:
+        """The text of each file, or what is wrong with it.
+
+        Args:
+            paths: WAV or FLAC files.
+            cut: transcribe the beginning of a file that is too long, and warn on stderr.
+        """
+        for path in paths:
+            try:
+                waveform = read_audio(path)
+                most = WINDOW + (self.limit - 1) * SHIFT
+                if len(waveform) > most:
+                    told = f"{path}: {len(waveform) / RATE:.1f} s long, the model takes at most {most / RATE:.1f} s"
+                    if not cut:
+                        raise AudioError(f"{told}; split it, or use --cut")
+                    print(f"warning: {told}; the rest is cut off", file=sys.stderr)
+                    waveform = waveform[:most]
+                sample = model_input(self.task, waveform, path)
+                yield self.get_prediction(self.task, self.model, self.generator, sample)
+            except AudioError as error:
+                yield error
+
+
+def model_input(task, waveform: np.ndarray, name: str | os.PathLike) -> dict:
+    """A batch of one: the features (1, frames, 80) of a waveform (samples,) at 16 kHz.
+
+    Raises:
+        AudioError: about the audio ``name``: it is too short, or has no features.
+    """
+    features = finite(filter_banks(waveform), name)
+    if len(features) < SHORTEST:
+        least = 1000 * (WINDOW + (SHORTEST - 1) * SHIFT) // RATE
+        raise AudioError(f"{name}: too short ({1000 * len(waveform) / RATE:.0f} ms, the least is {least} ms)")
+    transforms = task.data_cfg.get_feature_transforms("test", False)
+    transform = CompositeAudioFeatureTransform.from_config_dict(transforms)
+    features = torch.from_numpy(transform(features) if transform else features).float()[None]
+    batch = {"src_tokens": features, "src_lengths": torch.tensor([features.size(1)]), "prev_output_tokens": None}
+    return {"net_input": batch, "target_lengths": None, "speaker": None}

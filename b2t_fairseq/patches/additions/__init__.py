@@ -1,0 +1,1 @@
+"""What fairseq lacks and our methods or users need; one file each."""

@@ -1,0 +1,227 @@
+"""The paper's recipes: each dry run's command, read by fairseq's own parser, against the paper's Table 7."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from fairseq import options as fairseq_options
+
+from b2t_fairseq.common.errors import UserError
+from b2t_fairseq.connections import CONNECTIONS
+from b2t_fairseq.experiments import train as paper
+from b2t_fairseq.experiments.paper_recipe import CONFIGS, TASKS, keep_batch, merged, read
+from b2t_fairseq.experiments.recipes import flags
+
+MT, SUM, LM, ASR = "wmt_ende", "gigaword", "wikitext103", "librispeech"
+#: Table 7: width, FFN, heads; warm-up, updates, max-tokens; and the tokens per update of Table 8 as we read it
+TABLE_7 = {
+    MT: (512, 2048, 8, 4000, 50_000, 3584),
+    SUM: (512, 2048, 8, 4000, 50_000, 3584),
+    LM: (1024, 4096, 8, 2000, 50_000, 1024),
+    ASR: (512, 2048, 8, 4000, 150_000, 40_000),
+}
+TOKENS = {
+    (MT, None): 128 * 3584,
+    (SUM, "6-6"): 64 * 3584,
+    (SUM, None): 144 * 3584,
+    (LM, "6"): 128 * 1024,
+    (LM, "16"): 192 * 1024,
+    (ASR, None): 32 * 40_000,
+}
+CASES = [(name, depth, kind) for name, task in TASKS.items() for depth in task.depths for kind in ("paper", "released")]
+
+
+def dry_run(capsys, *arguments: str) -> tuple[list[str], list[str]]:
+    """The comment lines, and the command split into words."""
+    assert paper.main([arguments[0], "--dry-run", *arguments[1:]]) == 0
+    *comments, command = capsys.readouterr().out.splitlines()
+    return comments, shlex.split(command)
+
+
+def as_fairseq_reads(command: list[str]):
+    """The options as fairseq-train understands them; one that it does not know ends the test."""
+    words = command[command.index("b2t_fairseq.cli") + 2 :]
+    return fairseq_options.parse_args_and_arch(fairseq_options.get_training_parser(), words)
+
+
+@pytest.mark.parametrize("name, depth, kind", CASES)
+def test_the_command_is_the_papers(name, depth, kind, capsys):
+    comments, command = dry_run(capsys, name, "--layers", depth, "--recipe", kind, "--gpus", "8")
+    read_back = as_fairseq_reads(command)
+    width, ffn, heads, warmup, updates, max_tokens = TABLE_7[name]
+    side = "decoder"
+    found = [getattr(read_back, f"{side}_{x}") for x in ("embed_dim", "ffn_embed_dim", "attention_heads")]
+    assert found == [width, ffn, heads]
+    stacks = [read_back.decoder_layers] if name == LM else [read_back.encoder_layers, read_back.decoder_layers]
+    assert "-".join(map(str, stacks)) == depth
+    assert read_back.connection == "b2t"
+    assert (read_back.optimizer, read_back.adam_betas) == ("adam", "(0.9, 0.98)")
+    assert (read_back.lr_scheduler, read_back.lr, read_back.warmup_updates) == ("inverse_sqrt", [1e-3], warmup)
+    assert read_back.warmup_init_lr == 1e-7 and read_back.weight_decay == 0
+    assert read_back.max_update == (25_000 if depth == "100-100" else updates)
+    assert read_back.max_tokens == max_tokens
+
+    wanted = TOKENS.get((name, depth), TOKENS.get((name, None)))
+    (update_freq,) = read_back.update_freq
+    assert update_freq * 8 * max_tokens == wanted and read_back.distributed_world_size == 8
+    assert comments == [
+        f"# tokens per update: {wanted:,} = 8 GPUs x max-tokens {max_tokens} x update-freq {update_freq}"
+    ]
+    assert read_back.fp16 and not read_back.bf16
+
+    deep = depth != "6-6"
+    if name in (MT, SUM):
+        assert (read_back.label_smoothing, read_back.share_all_embeddings) == (0.1, True)
+        if kind == "paper" or not deep:
+            expected = (0.3, 0.0 if deep else 0.1, 0.0, 0.0, "auto")
+        else:
+            expected = (0.5, 0.1, 0.1, 0.1, "rescale")
+        words = read_back.encoder_word_dropout, read_back.decoder_word_dropout
+        assert (read_back.dropout, read_back.clip_norm, *words, read_back.connection_init) == expected
+    if name == LM:
+        assert read_back.adaptive_softmax_cutoff == read_back.adaptive_input_cutoff == "20000,60000"
+        assert (read_back.criterion, read_back.ddp_backend) == ("adaptive_loss", "legacy_ddp")
+    if name == ASR:
+        assert read_back.train_subset == "train-clean-100,train-clean-360,train-other-500"
+        assert read_back.dropout == 0.15 and read_back.label_smoothing == 0.1
+
+
+@pytest.mark.parametrize("connection", CONNECTIONS)
+def test_every_connection_has_a_command(connection, capsys):
+    """All are trained alike but T-Fixup, which has its authors' schedule."""
+    _, command = dry_run(capsys, MT, "--connection", connection, "--gpus", "1")
+    read_back = as_fairseq_reads(command)
+    assert (read_back.connection, read_back.arch) == (connection, f"transformer_{connection}_18_18")
+    tfixup = connection == "tfixup"
+    assert read_back.lr_scheduler == ("inverse_sqrt_nowarmup" if tfixup else "inverse_sqrt")
+    assert read_back.clip_norm == (25.0 if tfixup else 0.0)
+    assert command[:4] == ["python", "-m", "b2t_fairseq.cli", "train"]  # one GPU needs no launcher
+
+
+def test_schedules_of_their_own(capsys):
+    def own(connection):
+        command = dry_run(capsys, MT, "--connection", connection, "--recipe", "own", "--gpus", "8")[1]
+        return as_fairseq_reads(command)
+
+    pre, post, plain = own("dlcl_pre"), own("dlcl_post"), own("pre")
+    assert (pre.lr, pre.warmup_updates, pre.adam_betas) == ([2e-3], 16_000, "(0.9, 0.997)")
+    assert (post.lr, post.warmup_updates, post.adam_betas) == ([2e-3], 16_000, "(0.9, 0.98)")
+    assert (plain.lr_scheduler, plain.decay_period) == ("inverse_sqrt_nowarmup", 4000)
+    with pytest.raises(UserError, match="--recipe own: only dlcl_pre"):
+        own("post")
+    with pytest.raises(UserError, match="would replace deepnet's own initialisation"):
+        paper.main([MT, "--connection", "deepnet", "--recipe", "released", "--gpus", "8", "--dry-run"])
+
+
+@pytest.mark.parametrize(
+    "gpus, nodes, max_tokens, update_freq, note",
+    [
+        (128, 1, 3584, 1, None),
+        (8, 1, 3584, 16, None),
+        (1, 1, 3584, 128, None),
+        (8, 4, 3584, 4, None),
+        (8, 1, 1792, 32, None),
+        (3, 1, 3584, 43, "3,584 (0.8%) more"),
+        (5, 1, 3584, 26, "7,168 (1.6%) more"),
+        (7, 1, 3584, 18, "7,168 (1.6%) fewer"),
+        (64, 4, 3584, 1, "458,752 (100.0%) more"),
+        (7, 1, 3584, 18, "; -- --max-tokens 2048 keeps it exactly"),
+        (64, 4, 3584, 1, "; -- --max-tokens 1792 keeps it exactly"),
+    ],
+)
+def test_update_freq_keeps_the_batch(gpus, nodes, max_tokens, update_freq, note):
+    batch = keep_batch(458_752, gpus, nodes, max_tokens)
+    assert batch.update_freq == update_freq
+    first, *notes = batch.lines()
+    assert first.startswith(f"tokens per update: {gpus * nodes * max_tokens * update_freq:,} = ")
+    assert (note in notes[0]) if note else not notes
+
+
+def test_a_batch_that_cannot_be_kept_is_said_and_a_language_models_windows_stay_whole():
+    """128 GPUs, 196,608 tokens: 1536 each is 768 twice, but a window is 512; 3 and 7 GPUs have no such number."""
+    batch = keep_batch(196_608, 8, 16, 1024, unit=512)
+    assert batch.exact_max_tokens == 512 and keep_batch(196_608, 8, 16, 512, unit=512).tokens == 196_608
+    assert keep_batch(196_608, 8, 16, 1024).exact_max_tokens == 768
+    assert keep_batch(458_752, 3, 1, 3584).exact_max_tokens is None
+    assert "exactly" not in keep_batch(458_752, 3, 1, 3584).lines()[1]
+
+
+def test_further_options_win_and_the_batch_follows(capsys):
+    comments, command = dry_run(
+        capsys, MT, "--gpus", "4", "--precision", "bf16", "--seed", "7", "--", "--max-tokens", "7168", "--lr", "5e-4"
+    )
+    read_back = as_fairseq_reads(command)
+    assert (read_back.max_tokens, read_back.update_freq, read_back.lr) == (7168, [16], [5e-4])
+    assert (read_back.bf16, read_back.fp16, read_back.seed) == (True, False, 7)
+    assert "458,752" in comments[0]
+    comments, command = dry_run(capsys, MT, "--gpus", "4", "--", "--update-freq=8")
+    assert as_fairseq_reads(command).update_freq == [8]
+    assert "344,064 (75.0%) fewer" in comments[1]
+
+
+def test_machines_meet(capsys, monkeypatch):
+    for name in ("MASTER_ADDR", "SLURM_JOB_NODELIST", *paper.NODES):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="set MASTER_ADDR"):
+        paper.main([MT, "--gpus", "8", "--nodes", "2", "--dry-run"])
+    monkeypatch.setenv("MASTER_ADDR", "first")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "16")
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    comments, command = dry_run(capsys, MT, "--gpus", "8")
+    launcher = shlex.join(command[: command.index("b2t_fairseq.cli")])
+    for part in ("--nnodes 16", "--nproc-per-node 8", "--rdzv-endpoint first:29500", "--rdzv-id 42"):
+        assert part in launcher
+    assert as_fairseq_reads(command).update_freq == [1]
+    assert "16 nodes x 8 GPUs x max-tokens 3584 x update-freq 1" in comments[0]
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["wmt"], "invalid choice"),
+        ([MT, "--layers", "7-7"], "--layers 7-7: wmt_ende has the depths 6-6"),
+        ([MT, "--connection", "nosuch"], "nosuch"),
+        ([MT, "--gpus", "0"], "--gpus 0: must be at least 1"),
+        ([MT, "--seed", "-1"], "--seed -1: must be at least 0"),
+        ([MT, "--stop-after", "-5"], "--stop-after -5: must be at least 0"),
+        ([MT, "--gpus", "64"], "--gpus 64 -- --cpu|--gpus N -- --cpu"),
+        ([MT, "--gpus", "2", "--dry-run", "--", "--update-freq", "x"], "--update-freq x"),
+        (
+            [MT, "--gpus", "2", "--data", "no/such", "--", "--cpu"],
+            "--data: there is no no/such/data-bin; run scripts/prepare",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, sentence):
+    with pytest.raises(UserError, match=sentence):
+        paper.main(arguments)
+
+
+def test_there_is_a_recipe_for_each_task_and_it_says_how_it_is_used():
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(TASKS)
+    for name in TASKS:
+        text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+        header = text[: text.index("\ntrain:")]
+        for word in ("first:", "command:", "then:", "hardware:", "tokens:", "score:", "override:", "our reading"):
+            assert word in header, (name, word)
+        assert f"scripts/train_{name}.sh" in header and f"scripts/prepare_{name}.sh" in header
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_decoding_blocks_are_taken_whole_by_fairseq(name):
+    task = TASKS[name]
+    recipe = read(CONFIGS / f"{name}.yaml", task)
+    make = {"generate": fairseq_options.get_generation_parser, "eval-lm": fairseq_options.get_eval_lm_parser}
+    for test in task.tests:
+        arguments = ["data", *flags(merged(recipe, task.evaluates, test))]
+        parsed = fairseq_options.parse_args_and_arch(make[task.evaluates](), arguments)
+        if name == MT:
+            assert (parsed.beam, parsed.lenpen) == (4, 0.6 if test == "newstest2014" else 1.0)
+    assert recipe["average"] == {"num-epoch-checkpoints": 10}
+
+
+def test_a_block_of_an_unknown_name_is_refused(tmp_path: Path):
+    text = (CONFIGS / "wmt_ende.yaml").read_text(encoding="utf-8")
+    (tmp_path / "my.yaml").write_text(text.replace("\n6-6:", "\n6/6:"), encoding="utf-8")
+    with pytest.raises(UserError, match="'6/6' is no recipe, depth, connection or test set"):
+        read(tmp_path / "my.yaml", TASKS[MT])

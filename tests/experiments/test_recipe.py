@@ -1,0 +1,58 @@
+"""Recipes: every key becomes its flag, and files that are not recipes are refused in one sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from b2t_fairseq.common.errors import UserError
+from b2t_fairseq.experiments.quickstart import RECIPES
+from b2t_fairseq.experiments.recipes import flags, read_recipe
+from b2t_fairseq.experiments.tasks import TASKS
+
+
+def test_each_key_is_its_flag():
+    block = {"lr": 0.001, "adam-betas": "(0.9, 0.98)", "share-all-embeddings": True, "cpu": False, "seed": 0}
+    assert flags(block) == ["--lr", "0.001", "--adam-betas", "(0.9, 0.98)", "--share-all-embeddings", "--seed", "0"]
+
+
+ARCHITECTURES = {"lm": "transformer_lm_b2t_16_tiny", "asr": "s2t_transformer_b2t_12_6_tiny"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_laptop_recipes_are_taken_whole_by_fairseq(task):
+    """fairseq's own parser knows every option, and reads back the value that the file says."""
+    from fairseq import options
+
+    recipe = read_recipe(RECIPES / TASKS[task].recipe, TASKS[task].blocks)
+    parser = options.get_training_parser()
+    architecture = ARCHITECTURES.get(task, "transformer_b2t_18_18_tiny")
+    arguments = ["data", "--arch", architecture, *flags(recipe["train"])]
+    parsed = vars(options.parse_args_and_arch(parser, arguments))
+    for key, value in recipe["train"].items():
+        read = parsed[key.replace("-", "_")]
+        assert str(read[0] if isinstance(read, list) else read) == str(value), key
+    if "generate" in recipe:
+        generate = flags(recipe["generate"])
+        parsed = vars(options.parse_args_and_arch(options.get_generation_parser(), ["data", *generate]))
+        assert parsed["beam"] == recipe["generate"]["beam"]
+        assert parsed["required_batch_size_multiple"] == 1  # no sentence is dropped
+    else:
+        parsed = vars(options.parse_args_and_arch(options.get_eval_lm_parser(), ["data", *flags(recipe["eval-lm"])]))
+        assert 0 < parsed["context_window"] < parsed["tokens_per_sample"] <= recipe["train"]["tokens-per-sample"]
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        (None, "no such file"),
+        ("train: [", "not valid YAML"),
+        ("train: {lr: 1}", "must hold the blocks"),
+        ("train: {lr: 1}\naverage: 3", "block 'average'"),
+        ("train: {lr: [1, 2]}\naverage: {}", "train.lr"),
+    ],
+)
+def test_a_bad_recipe_is_refused(text, sentence, tmp_path: Path):
+    if text is not None:
+        (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        read_recipe(tmp_path / "recipe.yaml", ("train", "average"))
