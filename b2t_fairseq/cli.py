@@ -41,7 +41,7 @@ OUR_COMMANDS = {
     "paper-train": (".reproduce.paper", "the paper's training on any number of GPUs, with its effective batch"),
     "paper-evaluate": (".reproduce.paper_evaluate", "average, decode and score: the paper's table row"),
     "perplexity": (".evaluation.perplexity", "perplexity per word of eval-lm's output, of complete texts only"),
-    "prepare": (".corpora.prepare", "the paper's corpora, fetched, checked and binarised"),
+    "prepare": (".experiments.prepare", "the paper's corpora, fetched, checked and binarised"),
     "quickstart": (".reproduce.quickstart", "corpus, training, averaging, decoding and scores in one go"),
     "rouge": (".evaluation.rouge", "ROUGE F1 of fairseq-generate's output, with confidence intervals"),
     "transcribe": (".transcribe", "WAV and FLAC files to text, by a trained speech recogniser"),

@@ -4,10 +4,12 @@ The text is tokenised and lower-cased already, its digits are ``#``. All pairs a
 13 M of RealNews and NewsCrawl, come as files of `news_headlines` and are added to the training set.
 """
 
+import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..common.command_line import positive
 from ..common.errors import UserError
 from . import bpe, headlines
 from .fetching.binarise import binarise, same_counts
@@ -15,6 +17,7 @@ from .fetching.download import Source, obtain
 from .fetching.extract import extract
 from .fetching.manifest import Manifest, Published
 from .fetching.parts import count_lines
+from .fetching.prepared import TestSet, describe
 from .fetching.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 
 SIDES = ("article", "title")
@@ -42,6 +45,13 @@ NAMES = {
     for split, name in zip(SPLITS, ("train", "dev", "test"), strict=True)
 }
 SPACE = 8_000_000_000
+
+
+def add_options(add: Callable[..., argparse.Action]) -> None:
+    """Add the corpus' own options of `prepare`."""
+    add("--merges", type=positive, default=MERGES, metavar="N", help="joint BPE merges (default: %(default)s)")
+    more = "more training pairs, PREFIX.article and PREFIX.title; may be repeated"
+    add("--extra", type=Path, action="append", default=[], metavar="PREFIX", help=more)
 
 
 def prepare(
@@ -100,7 +110,9 @@ def prepare(
         shutil.copyfile(encoded / "codes", folder / "codes")
         return {**counts, "dictionary": count_lines(folder / f"dict.{SIDES[0]}.txt")}
 
-    return step(manifest, "data-bin", {"subwords": made_by(encoded)}, work)
+    folder = step(manifest, "data-bin", {"subwords": made_by(encoded)}, work)
+    describe(manifest, {"test": TestSet("test", texts / f"test.{SIDES[1]}")})
+    return folder
 
 
 def pair_of(prefix: Path) -> tuple[Path, Path]:

@@ -1,13 +1,16 @@
 """LibriSpeech's seven archives, fetched, checked, unpacked, and made into features by `librispeech`."""
 
+import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..common.command_line import positive
 from ..common.errors import UserError
 from .fetching.download import Source, obtain
 from .fetching.extract import extract
 from .fetching.manifest import Manifest, Published
+from .fetching.prepared import TestSet, describe
 from .fetching.steps import made_by, need_space_for_all, stamp_of, step
 from .speech import layout as librispeech
 
@@ -40,6 +43,21 @@ def sources() -> dict[str, Source]:
         split: Source(f"{split}.tar.gz", tuple(f"{m}{split}.tar.gz" for m in MIRRORS), size, f"sha256:{sum_}", VOUCHED)
         for split, (size, sum_) in ARCHIVES.items()
     }
+
+
+def add_options(add: Callable[..., argparse.Action]) -> None:
+    """Add the corpus' own options of `prepare`."""
+    add("--splits", type=splits_of, default=tuple(ARCHIVES), metavar="A,B", help=f"(default: {','.join(ARCHIVES)})")
+    add("--vocab-size", type=positive, default=PIECES, metavar="N", help="SentencePiece pieces (default: %(default)s)")
+    add("--specaugment", choices=librispeech.SPECAUGMENT, default="ld", help="in training (default: %(default)s)")
+
+
+def splits_of(text: str) -> tuple[str, ...]:
+    """Parse names of splits, "train-clean-100,dev-clean" (an argparse type)."""
+    splits = tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in splits if name not in ARCHIVES]:
+        raise argparse.ArgumentTypeError(f"no split {unknown[0]}; there are {', '.join(ARCHIVES)}")
+    return splits
 
 
 def prepare(
@@ -88,6 +106,8 @@ def prepare(
     if len(training) == 3:
         found = sum(counts[split] + counts[f"{split} left out"] for split in training)
         manifest.check(UTTERANCES, found)
+    tests = [split for split in splits if split not in training]
+    describe(manifest, {split: TestSet(split, data / f"{split}.tsv") for split in tests})
     return data
 
 

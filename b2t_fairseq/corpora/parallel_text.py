@@ -13,11 +13,13 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..common.errors import UserError
+
 _VALIDATION = ("val", "valid", "dev")  # one of them
 _INVISIBLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff]+")  # never part of a word: read as one space
 
 
-class CorpusError(ValueError):
+class CorpusError(UserError):
     """What is wrong with a corpus and what to do about it, in one sentence."""
 
 

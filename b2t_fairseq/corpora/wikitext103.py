@@ -1,5 +1,7 @@
 """WikiText-103 for language modelling: the official word-level files, checked and binarised."""
 
+import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from ..common.errors import UserError
@@ -9,6 +11,7 @@ from .fetching.download import Source, obtain
 from .fetching.extract import extract
 from .fetching.manifest import Manifest, Published
 from .fetching.parts import count_lines
+from .fetching.prepared import TestSet, describe
 from .fetching.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 
 ARCHIVE = Source(
@@ -26,6 +29,10 @@ LINES = {"train": 1_801_350, "valid": 3_760, "test": 4_358}  # as torchtext 0.18
 TOKENS = Published("training tokens (words and line ends)", 103_000_000, 500_000)
 WORDS = Published("different words (with the line's end)", 267_735, 1)
 SPACE = 3_000_000_000
+
+
+def add_options(add: Callable[..., argparse.Action]) -> None:
+    """Add the corpus' own options of `prepare`: none."""
 
 
 def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, space: int | None = None) -> Path:
@@ -72,7 +79,9 @@ def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, spa
         same_counts(made, {split: texts / name for split, name in FILES.items()})
         return {**made, "dictionary": count_lines(folder / "dict.txt")}
 
-    return step(manifest, "data-bin", {"text": made_by(texts)}, work)
+    folder = step(manifest, "data-bin", {"text": made_by(texts)}, work)
+    describe(manifest, {split: TestSet(split, texts / FILES[split]) for split in ("valid", "test")})
+    return folder
 
 
 def count(folder: Path) -> dict[str, int]:

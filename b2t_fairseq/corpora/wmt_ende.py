@@ -6,10 +6,12 @@ learned here. Either way newstest2013 is the validation set and newstest2010-201
 codes and binarised as test, test1, …; their raw text, which SacreBLEU scores against, is in ``tests``.
 """
 
+import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..common.command_line import positive
 from ..common.errors import UserError
 from . import bpe, moses
 from .fetching.binarise import binarise, same_counts
@@ -17,6 +19,7 @@ from .fetching.download import Source, obtain
 from .fetching.extract import extract
 from .fetching.manifest import Manifest, Published
 from .fetching.parts import count_lines
+from .fetching.prepared import TestSet, describe
 from .fetching.steps import counts_of, made_by, need_space_for_all, stamp_of, step
 from .newstest import SENTENCES, fetch_test_set
 
@@ -62,6 +65,23 @@ RAW = {
     ): "news-commentary-v11.de-en",
 }
 SPACE = {"ready": 12_000_000_000, "raw": 16_000_000_000}  # of everything together, downloads included
+
+
+def add_options(add: Callable[..., argparse.Action]) -> None:
+    """Add the corpus' own options of `prepare`."""
+    add("--from-raw", action="store_true", help="build from raw text instead of the ready-made archive")
+    add("--merges", type=positive, default=MERGES, metavar="N", help="with --from-raw (default: %(default)s)")
+    add(
+        "--years", type=years_of, default=YEARS, metavar="A,B", help="test sets (default: 2010,...,2016; none: no test)"
+    )
+
+
+def years_of(text: str) -> tuple[int, ...]:
+    """Parse years of test sets, "2010,2014", or "none" (an argparse type)."""
+    years = () if text == "none" else tuple(sorted({int(y) if y.isdecimal() else 0 for y in text.split(",")}))
+    if unknown := set(years) - set(YEARS):
+        raise argparse.ArgumentTypeError(f"{text}: not from 2010 to 2016, separated by commas ({sorted(unknown)})")
+    return years
 
 
 def prepare(
@@ -112,7 +132,10 @@ def prepare(
         return {**counts, "dictionary": words}
 
     inputs = {"texts": made_by(texts), "tests": made_by(encoded), "words": WORDS, "years": list(years)}
-    return step(manifest, "data-bin", inputs, work)
+    folder = step(manifest, "data-bin", inputs, work)
+    references = {f"newstest{year}": tests / f"newstest{year}.de" for year in years}
+    describe(manifest, {name: TestSet(f"test{n or ''}", path) for n, (name, path) in enumerate(references.items())})
+    return folder
 
 
 def suffixed(prefix: Path, side: str) -> Path:

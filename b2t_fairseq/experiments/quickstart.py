@@ -27,8 +27,6 @@ from .recipes import flags, read_recipe
 from .tasks import TASKS
 from .tasks.base import Task
 
-RECIPES = Path(__file__).resolve().parents[2] / "configs" / "laptop"
-
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; mistakes are one sentence."""
@@ -41,13 +39,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--connections", default="post,pre,b2t", metavar="A,B", help="what to compare (default: %(default)s)")
     add("--layers", default=task.layers, metavar="N-M", help="layers of each stack (default: %(default)s)")
     add("--updates", type=int, metavar="N", help="training updates (default: the recipe's max-update)")
-    add("--config", default=str(RECIPES / task.recipe), metavar="FILE", help=f"recipe (configs/laptop/{task.recipe})")
-    add("--output", metavar="DIR", help="where results go (default: runs/quickstart, other tasks: runs/TASK)")
+    add("--config", default=str(task.recipe()), metavar="FILE", help=f"recipe (configs/laptop/{task.recipe_name})")
+    add("--output", default=task.output, metavar="DIR", help="where results go (default: %(default)s)")
     add("--jobs", type=int, metavar="N", help="trainings at a time (default: all, at most two a core)")
     add("--dry-run", action="store_true", help="print every command, run none")
     task.add_options(add)
     options = parser.parse_args(arguments)
-    options.output = options.output or ("runs/quickstart" if task.name == "mt" else f"runs/{task.name}")
     options.connections = [name.strip() for name in options.connections.split(",") if name.strip()]
     options.depths = depths(options.layers, task.layers)
     for name, least in (("updates", 1), ("vocab_size", 10), ("jobs", 1)):
@@ -112,7 +109,8 @@ class Plan:
         commands.append(Command(f"average {label}", arguments, folder, "average", depends=depends, settle=settle))
         depends = commands[-1].fingerprint
         for test in self.task.tests:
-            arguments, name = self.task.evaluate(self.data, averaged, test), f"evaluate {label} {test}"
+            block, name = flags(self.recipe[self.task.command]), f"evaluate {label} {test}"
+            arguments = self.task.evaluate(self.data, averaged, test, block)
             total, count = self.task.progress(self.data, test)
             commands.append(Command(name, arguments, folder, f"evaluate-{test}", total, count, depends=depends))
         return commands

@@ -1,23 +1,23 @@
-"""From parallel text to sentence pieces that ``preprocess`` can binarise."""
+"""From parallel text to sentence pieces that `preprocess` can binarise."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import all_or_nothing
+from ..common.files import all_or_nothing, read_record, write_record
 from .jobs.runner import fingerprint
 
 LONGEST_TRAINING_SENTENCE = 250  # sentence pieces
 LONGEST_SENTENCE = 1000  # the models know 1024 positions
+COUNTS = "counts.json"  # in a prepared folder
 Pairs = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Corpus:
+class ParallelText:
     """Raw parallel text: the splits, in order, with `train` and `valid` first."""
 
     source: str
@@ -25,7 +25,7 @@ class Corpus:
     splits: Mapping[str, Pairs]
 
     def fingerprint(self) -> str:
-        """A hash of every sentence: other data never meets an old result."""
+        """Hash every sentence: other data never meets an old result."""
         content = hashlib.sha256()
         for name, pairs in self.splits.items():
             content.update(f"\0{name}\0".encode())
@@ -35,18 +35,19 @@ class Corpus:
 
 
 def vocabulary_for(training_pairs: int) -> int:
-    """A joint vocabulary that a small model can learn from so many pairs."""
+    """Return the size of a joint vocabulary that a small model can learn from so many pairs."""
     return next(size for limit, size in ((10_000, 2000), (60_000, 4000), (10**12, 8000)) if training_pairs < limit)
 
 
 def counts_of(folder: Path) -> dict[str, int] | None:
-    """What an earlier preparation of this folder counted, or None if there was none."""
-    counts_file = folder / "counts.json"
-    return json.loads(counts_file.read_text(encoding="utf-8")) if counts_file.exists() else None
+    """Return what an earlier preparation of this folder counted, or None if there was none."""
+    return read_record(folder / COUNTS) if folder.exists() else None
 
 
-def prepare(corpus: Corpus, options: Mapping[str, Any], folder: Path, cut_source: int | None = None) -> dict[str, int]:
-    """Writes ``folder`` with subwords.model and, for each split, raw text and pieces; all or nothing.
+def prepare(
+    corpus: ParallelText, options: Mapping[str, Any], folder: Path, cut_source: int | None = None
+) -> dict[str, int]:
+    """Write `folder` with subwords.model and, for each split, raw text and pieces; all or nothing.
 
     Args:
         corpus: raw text.
@@ -61,12 +62,14 @@ def prepare(corpus: Corpus, options: Mapping[str, Any], folder: Path, cut_source
         return counts
     with all_or_nothing(folder) as partial:
         counts = write_pairs(corpus, options, partial, cut_source)
-        (partial / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+        write_record(partial / COUNTS, counts)
     return counts
 
 
-def write_pairs(corpus: Corpus, options: Mapping[str, Any], folder: Path, cut_source: int | None) -> dict[str, int]:
-    """What `prepare` writes."""
+def write_pairs(
+    corpus: ParallelText, options: Mapping[str, Any], folder: Path, cut_source: int | None
+) -> dict[str, int]:
+    """Write what `prepare` is for."""
     for name, pairs in corpus.splits.items():
         for side, language in enumerate((corpus.source, corpus.target)):
             write_lines(folder / f"{name}.{language}", [pair[side] for pair in pairs])
@@ -88,8 +91,8 @@ def write_pairs(corpus: Corpus, options: Mapping[str, Any], folder: Path, cut_so
     return counts
 
 
-def train_subwords(folder: Path, corpus: Corpus, options: Mapping[str, Any]):
-    """Trains joint SentencePiece subwords on both sides of the training text; returns the encoder."""
+def train_subwords(folder: Path, corpus: ParallelText, options: Mapping[str, Any]):
+    """Train joint SentencePiece subwords on both sides of the training text; returns the encoder."""
     import sentencepiece
 
     prefix = folder / "subwords"
@@ -108,6 +111,6 @@ def train_subwords(folder: Path, corpus: Corpus, options: Mapping[str, Any]):
 
 
 def write_lines(path: Path, lines: Sequence[str]) -> None:
-    """One sentence a line, UTF-8."""
+    """Write one sentence a line, UTF-8."""
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{line}\n" for line in lines)

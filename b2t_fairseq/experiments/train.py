@@ -1,9 +1,9 @@
 """The paper's trainings: one command for any number of GPUs, with the paper's effective batch, that can be stopped.
 
-    python -m b2t_fairseq.cli paper-train wmt_ende --connection b2t --layers 18-18 --gpus 8 [-- further fairseq options]
+    b2t-fairseq paper-train wmt_ende --connection b2t --layers 18-18 --gpus 8 [-- further fairseq options]
 
 configs/paper/TASK.yaml -> the exact fairseq command -> one process, torchrun on one machine, or torchrun on many that
-meet at MASTER_ADDR:MASTER_PORT. The same command again goes on from the last checkpoint.
+meet at MASTER_ADDR:MASTER_PORT. The same command again resumes from the last checkpoint.
 """
 
 import argparse
@@ -12,15 +12,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..common.command_line import Parser, ours, shown
 from ..common.errors import UserError
 from ..connections import get_connection
+from .batch import Batch, keep_batch
 from .jobs.supervision import Watch, supervise, torchrun
-from .paper_recipe import CONFIGS, RECIPES, TASKS, Batch, given, given_number, keep_batch, read, training_options
-from .recipes import flags
+from .recipes import RECIPES, flags, given, given_number, read_paper_recipe, training_options
+from .tasks import PAPER_CORPORA, corpus_name, find_corpus
 
 PRECISIONS = {"fp32": [], "fp16": ["--fp16"], "bf16": ["--bf16"]}
 PORT = 29500
@@ -28,12 +30,13 @@ NODES = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; mistakes are one sentence."""
+    """Parse the command line; mistakes are one line."""
     parser = Parser(prog="paper-train", description=__doc__.split("\n")[0], epilog="options after -- go to fairseq")
     add = parser.add_argument
-    add("task", choices=list(TASKS), help="corpus")
+    deep = ", ".join(f"{name} {corpus.default_depth}" for name, (_, corpus) in PAPER_CORPORA.items())
+    add("task", metavar="CORPUS", choices=list(PAPER_CORPORA), type=corpus_name, help=", ".join(PAPER_CORPORA))
     add("--connection", default="b2t", metavar="NAME", help="method (default: %(default)s)")
-    add("--layers", metavar="N-M", help="depth (default: the paper's deep one: 18-18, lm 16, asr 12-6)")
+    add("--layers", metavar="N-M", help=f"depth (default: the paper's deep one: {deep})")
     kinds = "the paper's values, those of the code its authors released, or the method's own authors' schedule"
     add("--recipe", default="paper", choices=RECIPES, help=f"{kinds} (default: %(default)s)")
     add("--data", metavar="DIR", help="what scripts/prepare_TASK.sh made (default: data/TASK)")
@@ -47,24 +50,25 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--config", metavar="FILE", help="recipe (default: configs/paper/TASK.yaml)")
     add("--dry-run", action="store_true", help="print the exact command, run nothing")
     options = parser.parse_and_keep_further(arguments)
-    options.paper_task = task = TASKS[options.task]
-    options.layers = options.layers or {"wikitext103": "16", "librispeech": "12-6"}.get(task.name, "18-18")
+    options.of_task, options.corpus = find_corpus(options.task)
+    corpus = options.corpus
+    options.layers = options.layers or corpus.default_depth
     get_connection(options.connection)  # refuses an unknown one
-    if options.layers not in task.depths:
-        parser.error(f"--layers {options.layers}: {task.name} has the depths {', '.join(task.depths)}")
+    if options.layers not in corpus.depths:
+        parser.error(f"--layers {options.layers}: {corpus.name} has the depths {', '.join(corpus.depths)}")
     for name, least in (("gpus", 1), ("nodes", 1), ("seed", 0), ("stop_after", 0)):
         if (value := getattr(options, name)) is not None and value < least:
             parser.error(f"--{name.replace('_', '-')} {value}: must be at least {least}")
-    options.data = str(task.binarised(options.data or f"data/{task.name}"))
+    options.data = str(corpus.binarised(Path(options.data or f"data/{corpus.name}")))
     name = f"{options.connection}-{options.layers}-{options.recipe}-{options.seed}"
-    options.output = Path(options.output or f"runs/paper/{task.name}/{name}")
-    options.config = options.config or CONFIGS / f"{task.name}.yaml"
+    options.output = Path(options.output or f"runs/paper/{corpus.name}/{name}")
+    options.config = options.config or corpus.recipe
     return options
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training: fairseq's command line, how it is started, and when it has no use going on."""
+    """One training: fairseq's command line, how it is started, and when it has no use continuing."""
 
     fairseq: list[str]
     command: list[str]
@@ -73,14 +77,15 @@ class Training:
 
 
 def plan(options: argparse.Namespace) -> Training:
-    """What the options lead to; changes nothing on disk."""
-    task, recipe = options.paper_task, read(options.config, options.paper_task)
-    wanted, train = training_options(task, recipe, options.connection, options.layers, options.recipe)
+    """Plan what the options lead to; change nothing on disk."""
+    task, corpus = options.of_task, options.corpus
+    recipe = read_paper_recipe(options.config, task.command, corpus.depths, corpus.tests)
+    wanted, train = training_options(recipe, options.connection, options.layers, options.recipe)
     gpus, nodes = count_gpus(options), count_nodes(options)
     max_tokens = given_number(options.further, "max-tokens") or train["max-tokens"]
     window = given_number(options.further, "tokens-per-sample") or train.get("tokens-per-sample", 1)
     batch = keep_batch(wanted, gpus, nodes, max_tokens, given_number(options.further, "update-freq"), window)
-    architecture = f"{task.architecture}_{options.connection}_{options.layers.replace('-', '_')}"
+    architecture = f"{task.architecture_stem}_{options.connection}_{options.layers.replace('-', '_')}"
     fairseq = [
         options.data,
         *("--save-dir", str(options.output / "checkpoints"), "--arch", architecture),
@@ -93,14 +98,15 @@ def plan(options: argparse.Namespace) -> Training:
     command = worker if gpus * nodes == 1 else [*torchrun(gpus, nodes, meeting_place(nodes)), *worker[1:]]
     stop = recipe["stop"]
     after = stop["after-updates"] if options.stop_after is None else options.stop_after
-    return Training(fairseq, command, batch, Watch(task, Path(options.data), after, stop["within-bits"]))
+    count_targets = partial(task.target_counts, Path(options.data), train)
+    return Training(fairseq, command, batch, Watch(count_targets, after, stop["within-bits"]))
 
 
 def count_gpus(options: argparse.Namespace) -> int:
-    """GPUs of this machine, as told or as found.
+    """Return the GPUs of this machine, as given or as detected.
 
     Raises:
-        UserError: there is none, or fewer than told, and this is neither a dry run nor a training on CPUs.
+        UserError: there is none, or fewer than given, and this is neither a dry run nor a training on CPUs.
     """
     if options.gpus and (options.dry_run or "--cpu" in options.further):
         return options.gpus
@@ -117,12 +123,12 @@ def count_gpus(options: argparse.Namespace) -> int:
 
 
 def count_nodes(options: argparse.Namespace) -> int:
-    """Machines, as told, or as many as the SLURM job has."""
+    """Return the number of machines, as given, or as many as the SLURM job has."""
     return options.nodes or next((int(os.environ[name]) for name in NODES if os.environ.get(name, "").isdecimal()), 1)
 
 
 def meeting_place(nodes: int) -> str | None:
-    """Where the machines find each other: MASTER_ADDR:MASTER_PORT, or the first one of the SLURM job.
+    """Return where the machines find each other: MASTER_ADDR:MASTER_PORT, or the first one of the SLURM job.
 
     Raises:
         UserError: several machines, and nobody says where they meet.
@@ -142,7 +148,7 @@ def meeting_place(nodes: int) -> str | None:
 
 
 def facts(options: argparse.Namespace, training: Training) -> dict[str, Any]:
-    """What is trained, for training.json and the table's row."""
+    """Describe what is trained, for training.json and the table's row."""
     chosen = {name: getattr(options, name) for name in ("task", "connection", "layers", "recipe", "seed", "precision")}
     batch = training.batch
     made = {
@@ -155,7 +161,7 @@ def facts(options: argparse.Namespace, training: Training) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains; 0 when the training is complete, 75 when it was stopped and wants to go on, 3 when it diverged."""
+    """Train; return 0 when the training is complete, 75 when it was stopped and can resume, 3 when it diverged."""
     options = parse(arguments)
     training = plan(options)
     for line in training.batch.lines():

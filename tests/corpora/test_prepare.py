@@ -317,7 +317,7 @@ def test_a_test_set_that_sacrebleu_left_half_written_is_made_again(test_sets, tm
         (["wmt-ende", "--years", "2009"], "not from 2010 to 2016"),
         (["wmt-ende", "--year", "2014"], "unrecognized arguments"),
         (["librispeech", "--splits", "train-clean-10"], "no split train-clean-10"),
-        (["wmt-ende", "--merges", "0"], "whole number from 1 on"),
+        (["wmt-ende", "--merges", "0"], "whole number of at least 1"),
         (["wikitext103", "--from", "/no/such/folder"], "no such folder"),
         (["wikitext103", "--output", "a,b"], "commas"),
         (["wikitext103", "--need-free-gb", "1e9", "--output", "{}"], "GB are free"),

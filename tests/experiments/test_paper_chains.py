@@ -15,8 +15,10 @@ from end_to_end import make_data, weights
 
 from b2t_fairseq import cli
 from b2t_fairseq.corpora.embedded import dtmf, english_german
+from b2t_fairseq.corpora.fetching.manifest import Manifest
+from b2t_fairseq.corpora.fetching.prepared import TestSet, describe
 from b2t_fairseq.corpora.librispeech import ARCHIVES
-from b2t_fairseq.experiments.paper_recipe import CONFIGS, TASKS
+from b2t_fairseq.experiments.tasks import PAPER_CORPORA
 
 SIDES = ("encoder", "decoder")
 STACKS = [
@@ -34,6 +36,7 @@ NARROW = {
     ],
 }
 UTTERANCES = dict(zip(ARCHIVES, (20, 16, 12, 7, 6, 5, 9), strict=True))
+YEARS = {2010: "test", 2014: "test1"}  # and what fairseq calls each
 SENTENCES = {"train": 150, "valid": 12, "test": 17}
 pytestmark = pytest.mark.slow
 
@@ -48,7 +51,16 @@ def prepare(task: str, given: Path, data: Path, *further: Any) -> None:
 
 
 def train(task: str, connection: str, data: Path, run: Path, *further: str, gpus: int = 1) -> None:
-    what = ["--connection", connection, "--layers", TASKS[task].depths[0], "--gpus", gpus, "--precision", "fp32"]
+    what = [
+        "--connection",
+        connection,
+        "--layers",
+        PAPER_CORPORA[task][1].depths[0],
+        "--gpus",
+        gpus,
+        "--precision",
+        "fp32",
+    ]
     further = further or ("--max-epoch=2", "--update-freq=1", "--num-workers=0")
     further = [*NARROW[task], "--cpu", *further]
     ours("paper-train", task, "--data", data, "--output", run, *what, "--stop-after", 0, "--", *further)
@@ -56,7 +68,7 @@ def train(task: str, connection: str, data: Path, run: Path, *further: str, gpus
 
 def evaluate(task: str, data: Path, run: Path, *further: Any, status: int = 0) -> dict[str, Any]:
     """With the recipe's options, but for the average, which is of two epochs; the row."""
-    text = (CONFIGS / f"{task}.yaml").read_text(encoding="utf-8")
+    text = PAPER_CORPORA[task][1].recipe.read_text(encoding="utf-8")
     config = data.parent / f"my {task}.yaml"
     config.write_text(text.replace("num-epoch-checkpoints: 10", "num-epoch-checkpoints: 2"), encoding="utf-8")
     cut = further.index("--") if "--" in further else len(further)
@@ -108,14 +120,16 @@ def librispeech(tmp_path_factory) -> Path:
 def test_translation_from_a_prepared_folder_to_a_compared_row(tmp_path, capsys):
     data = tmp_path / "wmt ende"
     (data / "tests").mkdir(parents=True)
-    (data / "tests-subwords").mkdir()
     make_data(data)
     (data / "bin").rename(data / "data-bin")
-    for year in (2010, 2014):
-        shutil.copy(data / "test.en", data / "tests-subwords" / f"newstest{year}.en")
+    for year in YEARS:
         shutil.copy(data / "test.de", data / "tests" / f"newstest{year}.de")
     for path in (data / "data-bin").glob("test.*"):
         shutil.copy(path, path.with_name(path.name.replace("test.", "test1.", 1)))
+    tests = {
+        f"newstest{year}": TestSet(subset, data / "tests" / f"newstest{year}.de") for year, subset in YEARS.items()
+    }
+    describe(Manifest(data, "wmt_ende"), tests)
     runs = [tmp_path / name for name in ("b2t", "pre")]
     for run in runs:
         train("wmt_ende", run.name, data, run)

@@ -11,7 +11,7 @@ from fairseq.data import Dictionary, indexed_dataset
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.evaluation.score import Score
 from b2t_fairseq.experiments import evaluate as paper_evaluate
-from b2t_fairseq.experiments.evaluate import paired_bootstrap, row, table
+from b2t_fairseq.experiments.evaluate import row, table
 from b2t_fairseq.experiments.jobs.supervision import (
     DIVERGED,
     FAILED,
@@ -21,9 +21,10 @@ from b2t_fairseq.experiments.jobs.supervision import (
     report,
     unigram_bits,
 )
-from b2t_fairseq.experiments.paper_recipe import TASKS
+from b2t_fairseq.experiments.tasks import PAPER_CORPORA
+from b2t_fairseq.experiments.tasks.translation import paired_bootstrap
 
-MT = TASKS["wmt_ende"]
+TRANSLATION, MT = PAPER_CORPORA["wmt_ende"]
 
 
 def test_a_row_has_every_year_and_the_mean(tmp_path, monkeypatch):
@@ -67,11 +68,13 @@ def write_binarised(path: Path, sentences: list[list[int]]) -> None:
 def test_the_unigram_level_is_the_target_sides_entropy(tmp_path):
     write_binarised(tmp_path / "train.en-de.en.bin", [[4, 5, 6, 7, 8, 2]] * 3)
     write_binarised(tmp_path / "train.en-de.de.bin", [[4, 4, 5, 2], [4, 4, 5, 2]])
-    assert unigram_bits(MT, tmp_path) == pytest.approx(1.5)
+    assert unigram_bits(
+        TRANSLATION.target_counts(tmp_path, {"source-lang": "en", "target-lang": "de"})
+    ) == pytest.approx(1.5)
     lm = tmp_path / "lm"
     lm.mkdir()
     write_binarised(lm / "train.bin", [[4, 5, 6, 2]])
-    assert unigram_bits(TASKS["wikitext103"], lm) == pytest.approx(2.0)
+    assert unigram_bits(PAPER_CORPORA["wikitext103"][0].target_counts(lm, {})) == pytest.approx(2.0)
 
 
 def log_line(updates: int, loss: float) -> str:
@@ -81,7 +84,7 @@ def log_line(updates: int, loss: float) -> str:
 
 def test_a_training_at_the_unigram_level_ends(tmp_path):
     def watch(after: int) -> Watch:
-        found = Watch(MT, tmp_path, after, within=0.5)
+        found = Watch(lambda: None, after, within=0.5)
         found.level = 9.0
         return found
 

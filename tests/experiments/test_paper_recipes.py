@@ -9,8 +9,9 @@ from fairseq import options as fairseq_options
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.connections import CONNECTIONS
 from b2t_fairseq.experiments import train as paper
-from b2t_fairseq.experiments.paper_recipe import CONFIGS, TASKS, keep_batch, merged, read
-from b2t_fairseq.experiments.recipes import flags
+from b2t_fairseq.experiments.batch import keep_batch
+from b2t_fairseq.experiments.recipes import configs_folder, flags, merged, read_paper_recipe
+from b2t_fairseq.experiments.tasks import PAPER_CORPORA
 
 MT, SUM, LM, ASR = "wmt_ende", "gigaword", "wikitext103", "librispeech"
 #: Table 7: width, FFN, heads; warm-up, updates, max-tokens; and the tokens per update of Table 8 as we read it
@@ -28,7 +29,13 @@ TOKENS = {
     (LM, "16"): 192 * 1024,
     (ASR, None): 32 * 40_000,
 }
-CASES = [(name, depth, kind) for name, task in TASKS.items() for depth in task.depths for kind in ("paper", "released")]
+CONFIGS = configs_folder() / "paper"
+CASES = [
+    (name, depth, kind)
+    for name, (_, corpus) in PAPER_CORPORA.items()
+    for depth in corpus.depths
+    for kind in ("paper", "released")
+]
 
 
 def dry_run(capsys, *arguments: str) -> tuple[list[str], list[str]]:
@@ -198,8 +205,8 @@ def test_mistakes_are_one_sentence(arguments, sentence):
 
 
 def test_there_is_a_recipe_for_each_task_and_it_says_how_it_is_used():
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(TASKS)
-    for name in TASKS:
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(PAPER_CORPORA)
+    for name in PAPER_CORPORA:
         text = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
         header = text[: text.index("\ntrain:")]
         for word in ("first:", "command:", "then:", "hardware:", "tokens:", "score:", "override:", "our reading"):
@@ -207,14 +214,14 @@ def test_there_is_a_recipe_for_each_task_and_it_says_how_it_is_used():
         assert f"scripts/train_{name}.sh" in header and f"scripts/prepare_{name}.sh" in header
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", PAPER_CORPORA)
 def test_decoding_blocks_are_taken_whole_by_fairseq(name):
-    task = TASKS[name]
-    recipe = read(CONFIGS / f"{name}.yaml", task)
+    task, corpus = PAPER_CORPORA[name]
+    recipe = read_paper_recipe(corpus.recipe, task.command, corpus.depths, corpus.tests)
     make = {"generate": fairseq_options.get_generation_parser, "eval-lm": fairseq_options.get_eval_lm_parser}
-    for test in task.tests:
-        arguments = ["data", *flags(merged(recipe, task.evaluates, test))]
-        parsed = fairseq_options.parse_args_and_arch(make[task.evaluates](), arguments)
+    for test in corpus.tests:
+        arguments = ["data", *flags(merged(recipe, task.command, test))]
+        parsed = fairseq_options.parse_args_and_arch(make[task.command](), arguments)
         if name == MT:
             assert (parsed.beam, parsed.lenpen) == (4, 0.6 if test == "newstest2014" else 1.0)
     assert recipe["average"] == {"num-epoch-checkpoints": 10}
@@ -223,5 +230,5 @@ def test_decoding_blocks_are_taken_whole_by_fairseq(name):
 def test_a_block_of_an_unknown_name_is_refused(tmp_path: Path):
     text = (CONFIGS / "wmt_ende.yaml").read_text(encoding="utf-8")
     (tmp_path / "my.yaml").write_text(text.replace("\n6-6:", "\n6/6:"), encoding="utf-8")
-    with pytest.raises(UserError, match="'6/6' is no recipe, depth, connection or test set"):
-        read(tmp_path / "my.yaml", TASKS[MT])
+    with pytest.raises(UserError, match="'6/6' is not a recipe, depth, connection or test set"):
+        read_paper_recipe(tmp_path / "my.yaml", "generate", ["6-6"], [])

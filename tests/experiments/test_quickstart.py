@@ -15,8 +15,9 @@ from b2t_fairseq import cli
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.files import locked
 from b2t_fairseq.corpora.embedded import english_german
-from b2t_fairseq.experiments import text_data as prepare
-from b2t_fairseq.experiments.quickstart import RECIPES, Plan, main, parse, what_there_is
+from b2t_fairseq.experiments import text_data
+from b2t_fairseq.experiments.quickstart import Plan, main, parse, what_there_is
+from b2t_fairseq.experiments.recipes import configs_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,7 +107,10 @@ def test_changed_options_move_only_what_depends_on_them(data):
         (["--task", "lm", "--layers", "6-6"], "as in 16"),
         (["--task", "lm", "--vocab-size", "100"], "--vocab-size"),
         (["--task", "lm", "--data", "no/such/folder"], "no/such/folder does not exist"),
-        (["--task", "lm", "--config", str(RECIPES / "quickstart.yaml")], "must hold the blocks words, train"),
+        (
+            ["--task", "lm", "--config", str(configs_folder() / "laptop" / "quickstart.yaml")],
+            "must hold the blocks words, train",
+        ),
         (["--task", "summarization", "--data", "no/such/folder"], "no/such/folder"),
         (["--task", "summarization", "--source", "en"], "--source"),
         (["--conn", "b2t"], "--conn"),
@@ -168,32 +172,36 @@ def test_averaging_takes_what_there_is(tmp_path):
 
 
 def test_preparation_is_deterministic_and_repeats_nothing(tmp_path, pairs):
-    corpus = prepare.Corpus("en", "de", pairs)
+    corpus = text_data.ParallelText("en", "de", pairs)
     options = {"vocab_size": 150, "model_type": "bpe", "character_coverage": 1.0}
-    counts = [prepare.prepare(corpus, options, tmp_path / name) for name in "ab"]
+    counts = [text_data.prepare(corpus, options, tmp_path / name) for name in "ab"]
     assert counts[0] == counts[1] == {"train pairs": 120, "valid pairs": 9, "test pairs": 7, "left out": 0, "cut": 0}
     for file in (tmp_path / "a").glob("*.pieces.*"):
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
     first = (tmp_path / "a" / "test.pieces.de").read_text().splitlines()[0]
     assert first.replace(" ", "").replace("▁", " ").strip() == pairs["test"][0][1]
     written = (tmp_path / "a" / "counts.json").stat().st_mtime_ns
-    prepare.prepare(corpus, options, tmp_path / "a")
+    text_data.prepare(corpus, options, tmp_path / "a")
     assert (tmp_path / "a" / "counts.json").stat().st_mtime_ns == written
 
 
 def test_long_training_pairs_are_left_out_and_long_test_sentences_cut(tmp_path, pairs):
     long = ("word " * 400, "Wort " * 1200)
-    corpus = prepare.Corpus("en", "de", {**pairs, "train": [*pairs["train"], long], "test": [long, *pairs["test"]]})
-    counts = prepare.prepare(corpus, {"vocab_size": 150, "model_type": "bpe"}, tmp_path / "data")
+    corpus = text_data.ParallelText(
+        "en", "de", {**pairs, "train": [*pairs["train"], long], "test": [long, *pairs["test"]]}
+    )
+    counts = text_data.prepare(corpus, {"vocab_size": 150, "model_type": "bpe"}, tmp_path / "data")
     assert counts["left out"] == 1 and counts["cut"] == 1
     assert len((tmp_path / "data" / "train.pieces.en").read_text().splitlines()) == 120
     test = (tmp_path / "data" / "test.pieces.de").read_text().splitlines()
-    assert len(test) == 8 and len(test[0].split()) == prepare.LONGEST_SENTENCE
+    assert len(test) == 8 and len(test[0].split()) == text_data.LONGEST_SENTENCE
 
 
 def test_subwords_that_cannot_be_trained_are_one_sentence(tmp_path, pairs):
     with pytest.raises(UserError, match="SentencePiece"):
-        prepare.prepare(prepare.Corpus("en", "de", pairs), {"vocab_size": 12, "model_type": "bpe"}, tmp_path / "data")
+        text_data.prepare(
+            text_data.ParallelText("en", "de", pairs), {"vocab_size": 12, "model_type": "bpe"}, tmp_path / "data"
+        )
     assert not (tmp_path / "data").exists()
 
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.experiments.paper_recipe import TASKS
+from b2t_fairseq.experiments.tasks import PAPER_CORPORA
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = [f"{kind}_{task}.sh" for kind in ("train", "evaluate") for task in TASKS]
+SCRIPTS = [f"{kind}_{task}.sh" for kind in ("train", "evaluate") for task in PAPER_CORPORA]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_help(name):
     done = subprocess.run(["bash", ROOT / "scripts" / name, "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout.startswith(f"usage: bash scripts/{name}") and not done.stderr
-    task = TASKS[name.removesuffix(".sh").partition("_")[2]]
+    _, corpus = PAPER_CORPORA[name.removesuffix(".sh").partition("_")[2]]
     if name.startswith("train"):
-        assert all(f" {depth} " in done.stdout for depth in task.depths)
+        assert all(f" {depth} " in done.stdout for depth in corpus.depths)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -25,10 +25,10 @@ def test_there_is_one_for_each_corpus():
 def test_help_names_every_option_of_the_command(name, capsys):
     done = bash(CORPORA[name], "--help")
     assert done.returncode == 0 and done.stdout.startswith(f"usage: bash scripts/prepare_{name}.sh") and not done.stderr
-    from b2t_fairseq.corpora.prepare import parser
+    from b2t_fairseq.experiments.prepare import parser
 
     with pytest.raises(SystemExit):
-        parser().parse_args([name.replace("_", "-"), "--help"])
+        parser().parse_args([name, "--help"])
     words = capsys.readouterr().out.replace("[", " ").replace("]", " ").replace(",", " ").split()
     options = {word for word in words if word.startswith("--")}
     assert {"--output", "--from"} <= options <= set(done.stdout.split()) | {"--help"}

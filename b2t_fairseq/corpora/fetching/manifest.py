@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.files import write_record
 from ...version import __version__
 
 PACKAGES = (
@@ -55,7 +56,9 @@ class Manifest:
         self.content: dict[str, Any] = {"corpus": corpus}
         with contextlib.suppress(OSError, ValueError):
             self.content = json.loads(self.path.read_text(encoding="utf-8"))
-        if not isinstance(self.content, dict) or self.content.get("corpus") != corpus:
+        if isinstance(self.content, dict) and isinstance(self.content.get("corpus"), str):
+            self.content["corpus"] = self.content["corpus"].replace("-", "_")  # an older version's spelling
+        if not isinstance(self.content, dict) or self.content.get("corpus") != corpus.replace("-", "_"):
             raise UserError(f"{self.path} belongs to another corpus than {corpus}: choose another --output")
         for section in ("sources", "steps"):
             self.content.setdefault(section, {})
@@ -64,9 +67,11 @@ class Manifest:
     def record(self, section: str, name: str, entry: Any) -> None:
         """Sets one entry and saves."""
         self.content.setdefault(section, {})[name] = entry
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        temporary.write_text(json.dumps(self.content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path)
+        self.save()
+
+    def save(self) -> None:
+        """Write the file."""
+        write_record(self.path, self.content)
 
     def check(self, published: Published, found: int) -> bool:
         """Compares a count with the published one; says so if they differ, and records both."""

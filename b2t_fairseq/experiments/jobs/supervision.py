@@ -1,14 +1,13 @@
-"""Runs one training: torchrun, its log, signals handed on, and an end to what has no use going on.
+"""One training: torchrun, its log, signals handed on, and an end to what has no use continuing.
 
 status 0    the training is complete
-status 75   it was told to stop (SIGTERM, SIGUSR1, Ctrl-C) and has a checkpoint: the same command goes on
+status 75   it was told to stop (SIGTERM, SIGUSR1, Ctrl-C) and has a checkpoint: the same command resumes
 status 3    it diverged, or learned nothing
-status 1    an accident; the log says which, the same command goes on from the last checkpoint
+status 1    an accident; the log says which, the same command resumes from the last checkpoint
 """
 
 import contextlib
 import functools
-import json
 import math
 import os
 import signal
@@ -18,17 +17,16 @@ import sys
 import threading
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...common import processes
 from ...common.errors import UserError
-from ...common.files import write_atomically
+from ...common.files import read_record, write_record
 from ...patches.additions.stop_on_sigterm import MARKER
 from ...patches.additions.stop_on_sigterm import STATUS as STOPPED
-from ..paper_recipe import PaperTask
 from .progress import History
 
 DIVERGED, ACCIDENT = 3, 1
@@ -36,16 +34,15 @@ FAILED = "failed.json"  # in the run's folder: the cell of the paper's table say
 TRAINING = "training.json"  # in the run's folder: what is trained there, and the command
 #: of these, what makes it another training
 IDENTITY = ("task", "connection", "layers", "recipe", "seed")
-CHECKPOINT_SECONDS = 600  # for the update at hand and its checkpoint after SIGTERM; torchrun's own patience is 30
+CHECKPOINT_SECONDS = 600  # for the current update and its checkpoint after SIGTERM; torchrun's own patience is 30
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-SAMPLE = 20_000_000  # tokens that the unigram level is counted from
 LOG_LINES = 10
 #: what a process of a failed training printed, from the most telling to the least
 SENTENCES = ("error: ", "FloatingPointError: ", "OutOfMemoryError: ", "RuntimeError: ", "Error: ")
 
 
 def torchrun(gpus: int, nodes: int, meeting: str | None) -> list[str]:
-    """The launcher's part of a command line, up to the ``-m`` of the module that it starts."""
+    """Return the launcher's part of a command line, up to the `-m` of the module that it starts."""
     if meeting is None:
         where = ["--standalone"]
     else:
@@ -58,7 +55,7 @@ def torchrun(gpus: int, nodes: int, meeting: str | None) -> list[str]:
 
 @functools.cache
 def torchrun_has(option: str) -> bool:
-    """Whether this torch's torchrun knows an option."""
+    """Return whether this torch's torchrun knows an option."""
     from torch.distributed.run import get_args_parser
 
     return any(option in action.option_strings for action in get_args_parser()._actions)
@@ -69,14 +66,12 @@ class Watch:
     """Sees from the log whether a training is still at the unigram level when it should have left it.
 
     Attributes:
-        task: the corpus.
-        data: its binarised folder.
+        count_targets: returns how often each target token occurs in the training set, as an array; asked when needed.
         after: updates before which nothing is said; 0: never.
         within: bits; a loss not further below the level has learned nothing.
     """
 
-    task: PaperTask
-    data: Path
+    count_targets: Callable[[], Any]
     after: int
     within: float
 
@@ -84,7 +79,7 @@ class Watch:
         self.history, self.recent = History(), deque(maxlen=LOG_LINES)
 
     def verdict(self, line: str) -> str | None:
-        """Takes a line of the log; the sentence that ends the training, or None."""
+        """Take a line of the log; return the sentence that ends the training, or None."""
         before = len(self.history.train)
         self.history.read([line])
         if len(self.history.train) == before:
@@ -97,59 +92,33 @@ class Watch:
         if not self.after or updates < self.after or self.level is None or loss < self.level - self.within:
             return None
         return (
-            f"training failed: after {updates} updates the loss is still {loss:.2f} bits, and words by their frequency "
-            f"alone give {self.level:.2f}: the model has learned nothing else (--stop-after 0 goes on all the same)"
+            f"training failed: after {updates} updates the loss is still {loss:.2f} bits, no better than predicting "
+            f"words by their frequency ({self.level:.2f}); --stop-after 0 trains on"
         )
 
     @functools.cached_property
     def level(self) -> float | None:
-        """The unigram level; None, and a line that says so, where it cannot be counted."""
+        """Return the unigram level; None, and a line that says so, where it cannot be counted."""
         try:
-            return unigram_bits(self.task, self.data)
-        except (OSError, ValueError, KeyError, IndexError, UserError) as error:
+            return unigram_bits(self.count_targets())
+        except (OSError, ValueError, KeyError, IndexError, RuntimeError) as error:
             print(f"note: no unigram level ({error}); only NaN ends this run", file=sys.stderr)
             return None
 
 
-def unigram_bits(task: PaperTask, data: Path) -> float:
-    """The entropy of a target token of the training set, in bits, taken without its context."""
+def unigram_bits(counts: Any) -> float:
+    """Return the entropy of a token in bits, taken without its context, from an array of counts."""
     import numpy
 
-    if task.evaluates == "generate" and (data / "train-clean-100.tsv").exists():
-        counts = numpy.array(list(piece_counts(data).values()))
-    else:
-        paths = sorted(data.glob("train*.bin"))
-        target = [p for p in paths if len(p.suffixes) == 3 and p.suffixes[0].endswith("-" + p.suffixes[1][1:])]
-        path = (target or paths)[0]
-        from fairseq.data import indexed_dataset
-
-        dataset = indexed_dataset.MMapIndexedDataset(str(path.with_suffix("")))
-        tokens = numpy.memmap(path, dtype=dataset._index.dtype, mode="r")
-        counts = numpy.bincount(tokens[:SAMPLE])
     share = counts[counts > 0] / counts.sum()
     return float(-(share * numpy.log2(share)).sum())
 
 
-def piece_counts(data: Path) -> dict[int, int]:
-    """SentencePiece pieces of the first transcripts of speech, and their ends."""
-    from collections import Counter
-
-    import sentencepiece
-
-    from ...corpora.speech.manifest import read_manifest
-
-    rows = read_manifest(data / "train-clean-100.tsv")[:20_000]
-    model = sentencepiece.SentencePieceProcessor(model_file=str(data / "spm.model"))
-    counts = Counter(piece for row in rows for piece in model.encode(row["tgt_text"]))
-    counts[-1] = len(rows)
-    return counts
-
-
 def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping[str, Any]) -> int:
-    """Runs a training command and returns the status described above.
+    """Run a training command and return the status described above.
 
-    Everything it prints is shown and appended to ``output``/train.log (train-HOST.log where several machines share it);
-    ``facts`` become ``output``/training.json.
+    Everything it prints is shown and appended to `output`/train.log (train-HOST.log where several machines share it);
+    `facts` become `output`/training.json.
     """
     checkpoints = output / "checkpoints"
     refuse_another(output, facts)
@@ -157,7 +126,7 @@ def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping
         checkpoints.mkdir(parents=True, exist_ok=True)
         (checkpoints / MARKER).unlink(missing_ok=True)
         (output / FAILED).unlink(missing_ok=True)
-        write_atomically(output / TRAINING, json.dumps(facts, indent=1) + "\n")
+        write_record(output / TRAINING, dict(facts))
     except OSError as error:
         raise UserError(
             f"--output {output} cannot be written ({error.strerror.lower()}): name another folder"
@@ -201,15 +170,12 @@ def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping
 
 
 def recorded(output: Path, name: str) -> dict[str, Any]:
-    """`TRAINING` or `FAILED` of a run's folder; empty if it has none."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads((output / name).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
+    """Return `TRAINING` or `FAILED` of a run's folder; empty if it has none."""
+    return read_record(output / name) or {}
 
 
 def refuse_another(output: Path, facts: Mapping[str, Any]) -> None:
-    """Refuses to go on with another training's checkpoints."""
+    """Refuse to resume with another training's checkpoints."""
     before = recorded(output, TRAINING) if any(output.glob("checkpoints/*.pt")) else {}
     for key in IDENTITY:
         if key in before and before[key] != facts[key]:
@@ -220,7 +186,7 @@ def refuse_another(output: Path, facts: Mapping[str, Any]) -> None:
 
 
 def end_processes(mark: str) -> None:
-    """Kills every process whose environment holds the mark (on Linux, where /proc tells)."""
+    """Kill every process whose environment holds the mark (on Linux, where /proc tells)."""
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if mark.encode() in path.read_bytes():
@@ -228,7 +194,7 @@ def end_processes(mark: str) -> None:
 
 
 def follow(child: subprocess.Popen, log, watch: Watch) -> tuple[str | None, str | None]:
-    """Shows and keeps what the child prints; returns why it was ended, if it was, and its own best sentence."""
+    """Show and keep what the child prints; return why it was ended, if it was, and its own best sentence."""
     verdict, found = None, {}
     for line in child.stdout:
         sys.stdout.write(line)
@@ -245,18 +211,18 @@ def follow(child: subprocess.Popen, log, watch: Watch) -> tuple[str | None, str 
 
 
 def report(status: int, verdict: str | None, why: str | None, asked: bool, checkpoints: Path, log: Path) -> int:
-    """Says in one sentence how a training ended, and returns the status."""
+    """Say in one line how a training ended, and return the status."""
     last = checkpoints / "checkpoint_last.pt"
-    where = f"the same command goes on from {last}" if last.exists() else "there is no checkpoint yet"
+    where = f"the same command resumes from {last}" if last.exists() else "there is no checkpoint yet"
     if verdict or (status and why and ("training failed" in why or "loss scale" in why)):
         sentence = verdict or f"training failed: {why.removeprefix('training failed: ')}"
-        write_atomically(log.parent / FAILED, json.dumps({"reason": sentence}) + "\n")
+        write_record(log.parent / FAILED, {"reason": sentence})
         return said(DIVERGED, sentence)
     if status == 0:
         return 0
-    with contextlib.suppress(OSError, ValueError):
-        updates = json.loads((checkpoints / MARKER).read_text(encoding="utf-8"))["updates"]
-        return said(STOPPED, f"stopped as asked, after update {updates}; {where}")
+    marker = read_record(checkpoints / MARKER)
+    if marker is not None:
+        return said(STOPPED, f"stopped as asked, after update {marker.get('updates', '(unknown)')}; {where}")
     if asked:
         return said(STOPPED, f"stopped as asked before the checkpoint was written; {where}")
     told = f": {why}" if why else f" with status {status}"
@@ -264,6 +230,6 @@ def report(status: int, verdict: str | None, why: str | None, asked: bool, check
 
 
 def said(status: int, sentence: str) -> int:
-    """Prints the last sentence of a run."""
+    """Print the last line of a run."""
     print(f"{'stopped' if status == STOPPED else 'error'}: {sentence.removeprefix('stopped ')}", file=sys.stderr)
     return status

@@ -1,38 +1,90 @@
-"""Language modelling: Python's own documentation or text in WikiText's layout, scored by perplexity per word."""
+"""Language modelling: WikiText-103, Python's own documentation or text in WikiText's layout; perplexity per word."""
 
 import argparse
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from ...checkpoints.arguments import model_argument
+from ...checkpoints.loading import load_checkpoint
 from ...common.command_line import ours
 from ...common.errors import UserError
-from ...common.files import all_or_nothing
-from ...corpora import wikitext
+from ...common.files import all_or_nothing, write_record
+from ...corpora import wikitext, wikitext103
 from ...corpora.embedded import python_topics
-from ...corpora.parallel_text import CorpusError
 from ...evaluation.generated import read_lines
 from ...evaluation.perplexity import METRICS, corpus_perplexity, read_eval_lm
 from ...evaluation.score import Score
 from ...version import __version__
 from ..baselines.unigram import UnigramBaseline
 from ..jobs.runner import fingerprint
-from ..recipes import flags
-from ..text_data import counts_of, write_lines
-from .base import Task
+from ..recipes import given_number
+from ..text_data import COUNTS, counts_of, write_lines
+from .base import Corpus, Scores, Shape, Task, token_counts
+
+
+def adaptive(width: int, cuts: tuple[int, ...], words: int, factor: int = 4) -> int:
+    """Return the parameters of adaptive input embeddings that are shared with the output."""
+    ends, total = (*cuts, words), 0
+    for number, (begin, end) in enumerate(zip((0, *cuts), ends, strict=True)):
+        narrow = width // factor**number
+        total += (end - begin) * narrow + narrow * width
+    return total
 
 
 class LanguageModel(Task):
-    """``--task lm``."""
+    """`--task lm`."""
 
     name = "lm"
-    recipe = "language_model.yaml"
+    architecture_stem = "transformer_lm"
+    command = "eval-lm"
+    metrics = METRICS
+    recipe_name = "language_model.yaml"
     blocks = ("words", "train", "average", "eval-lm")
     layers = "16"
-    metrics = METRICS
+    output = "runs/lm"
     tests = ("valid", "test")
     shows_log = False  # those would be a third and a fourth perplexity, of the last checkpoint and without a context
+    corpora = (
+        Corpus(
+            "wikitext103",
+            wikitext103,
+            depths=("6", "16"),
+            default_depth="16",
+            tests=("valid", "test"),
+            metrics=("ppl",),
+            # a word of the tail passes its cluster; most words are in the head, 20,002 outputs
+            shape=Shape(1024, 4096, 0, 256, 0, 1, 0, adaptive(1024, (20_000, 60_000), 267_735), 20_002 * 1024),
+            published_cost={"6": (128, 4), "16": (192, 7)},
+        ),
+    )
+
+    @classmethod
+    def score_output(cls, output: Path, references: Sequence[str], is_published: bool = False) -> dict[str, Score]:
+        """Return the perplexity that eval-lm measured on the whole text."""
+        return corpus_perplexity(read_eval_lm(output), references)
+
+    @classmethod
+    def target_counts(cls, data: Path, training: Mapping[str, Any]) -> Any:
+        """Count the words of the training text."""
+        return token_counts(data, "train", None)
+
+    @classmethod
+    def fitting_arguments(cls, checkpoint: Path, arguments: Sequence[str]) -> Sequence[str]:
+        """Return eval-lm's arguments as they are; of windows longer than the model's, it would score a part only.
+
+        Raises:
+            UserError: the window is longer.
+        """
+        window, state = given_number(arguments, "tokens-per-sample"), load_checkpoint(checkpoint)
+        longest = model_argument(state, "max_target_positions") or model_argument(state, "tokens_per_sample")
+        if window and longest and window > longest:
+            raise UserError(
+                f"{checkpoint}: the model reads {longest} tokens at a time, and the evaluation's window is {window}: "
+                f"add -- --tokens-per-sample {longest} --context-window N, with N below {longest}"
+            )
+        return arguments
 
     @staticmethod
     def add_options(add) -> None:
@@ -50,13 +102,10 @@ class LanguageModel(Task):
 
     @cached_property
     def text(self) -> wikitext.Text:
-        """The tokenised corpus."""
-        try:
-            if self.options.data is None:
-                return python_topics.load()
-            return wikitext.load(Path(self.options.data), self.options.tokenise)
-        except CorpusError as error:
-            raise UserError(str(error)) from error
+        """Return the tokenised corpus."""
+        if self.options.data is None:
+            return python_topics.load()
+        return wikitext.load(Path(self.options.data), self.options.tokenise)
 
     def corpus_line(self) -> str:
         where = f" in {self.options.data}" if self.options.data else ""
@@ -74,7 +123,7 @@ class LanguageModel(Task):
             for split, lines in self.text.splits.items():
                 write_lines(partial / f"{split}.txt", lines)
                 counts |= {f"{split} lines": len(lines), f"{split} words": sum(len(line.split()) for line in lines)}
-            (partial / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+            write_record(partial / COUNTS, counts)
         return counts
 
     def preprocess(self, folder: Path) -> list[str]:
@@ -82,27 +131,19 @@ class LanguageModel(Task):
         words = ["--thresholdsrc", str(self.threshold), "--workers", "1"]
         return ours("preprocess", "--only-source", *where, "--destdir", str(folder / "bin"), *words)
 
-    def architecture(self, connection: str) -> list[str]:
-        from fairseq.models import ARCH_MODEL_REGISTRY
-
-        (layers,) = self.options.depths
-        name = f"transformer_lm_{connection}_{layers}_tiny"
-        if name in ARCH_MODEL_REGISTRY:
-            return ["--arch", name]
-        return ["--arch", f"transformer_lm_{connection}_16_tiny", "--decoder-layers", str(layers)]
-
     def train(self, folder: Path) -> tuple[list[str], list[str]]:
         return [str(folder / "bin")], []
 
-    def evaluate(self, folder: Path, checkpoint: Path, test: str) -> list[str]:
-        what = ["--path", str(checkpoint), "--gen-subset", test, *flags(self.options.recipe["eval-lm"])]
-        return ours("eval-lm", str(folder / "bin"), *what)
+    def subset(self, folder: Path, test: str) -> tuple[Path, str, list[str]]:
+        """Return what evaluates a split: the binarised folder and the split itself."""
+        return folder / "bin", test, []
 
-    def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]:
-        return corpus_perplexity(read_eval_lm(output), read_lines(folder / f"{test}.txt"))
+    def references(self, folder: Path, test: str) -> list[str]:
+        """Return the text of a split."""
+        return read_lines(folder / f"{test}.txt")
 
-    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Mapping[str, Score]]]:
-        """The unigram model with the same vocabulary."""
+    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Scores]]:
+        """Score the unigram model with the same vocabulary."""
         lines = {split: read_lines(folder / f"{split}.txt") for split in wikitext.SPLITS}
         unigram = UnigramBaseline.fit(lines["train"], self.threshold)
         return {"unigram": {test: corpus_perplexity(unigram.evaluate(lines[test]), lines[test]) for test in self.tests}}

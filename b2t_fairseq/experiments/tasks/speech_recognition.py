@@ -1,37 +1,38 @@
-"""Speech recognition: dialling tones, spoken digits or LibriSpeech's layout, scored by word and character errors."""
+"""Speech recognition: LibriSpeech, dialling tones, spoken digits or your own audio; word and character errors."""
 
 import argparse
-import json
 import os
 import shutil
 import sys
-from collections import Counter as Counted
+from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from ...common.command_line import ours
 from ...common.errors import UserError
-from ...corpora import spoken_digits
+from ...common.files import write_record
+from ...corpora import librispeech, spoken_digits
 from ...corpora.embedded import dtmf
-from ...corpora.speech import layout as librispeech
+from ...corpora.speech import layout
 from ...corpora.speech.archive import SHOWN_REASONS
 from ...corpora.speech.manifest import COLUMNS, read_manifest, write_table
 from ...evaluation.score import Score
 from ...evaluation.wer import error_rates, read_recognised, word_error_rate
 from ...version import __version__
+from ..jobs.progress import sentence_counter
 from ..jobs.runner import fingerprint
-from ..recipes import flags
-from .base import Counter, Task
-from .text_pairs import sentence_counter
+from ..text_data import COUNTS, counts_of
+from .base import Corpus, Counter, Scores, Shape, Task
 
 CORPUS_SEED = 1
+COUNTED_TRANSCRIPTS = 20_000  # for the unigram level
 LONGEST_CONSTANT = 20  # words
 UNUSABLE = "recordings.skipped.tsv"  # beside the splits' own lists, in the data folder
 
 
 class SpeechRecognition(Task):
-    """``--task asr``.
+    """`--task asr`.
 
     Attributes:
         source: where the audio is: None for the embedded dialling tones, a folder or an archive.
@@ -39,10 +40,50 @@ class SpeechRecognition(Task):
     """
 
     name = "asr"
-    recipe = "speech.yaml"
+    architecture_stem = "s2t_transformer"
+    metrics = ("WER", "CER")
+    recipe_name = "speech.yaml"
     blocks = ("features", "train", "average", "generate")
     layers = "6-6"
-    metrics = ("WER", "CER")
+    output = "runs/asr"
+    corpora = (
+        Corpus(
+            "librispeech",
+            librispeech,
+            depths=("6-6", "12-6"),
+            default_depth="12-6",
+            tests=("dev-clean", "dev-other", "test-clean", "test-other"),
+            metrics=("WER",),
+            # frames are subsampled by 4; two convolutions of width 5: 80 -> 1024 -> (gated) 512 -> 1024
+            shape=Shape(
+                512, 2048, 320, 45, 0.25, 0.035, 5 * 80 * 1024 * 2 + 5 * 512 * 1024, 10_000 * 512, 10_000 * 512
+            ),
+            folder="data",
+            published_cost={"6-6": (32, 22), "12-6": (32, 34)},
+        ),
+    )
+
+    @classmethod
+    def score_output(cls, output: Path, references: Sequence[str], is_published: bool = False) -> dict[str, Score]:
+        """Score generate's output by word and character error rates."""
+        return error_rates(read_recognised(output, references), references)
+
+    @classmethod
+    def sentence_counter(cls) -> Counter:
+        """Count the `D-` lines that generate prints."""
+        return sentence_counter()
+
+    @classmethod
+    def target_counts(cls, data: Path, training: Mapping[str, Any]) -> Any:
+        """Count the pieces of the first training set's transcripts, and their ends."""
+        import numpy
+        import sentencepiece
+
+        first = str(training["train-subset"]).split(",")[0]
+        rows = read_manifest(data / f"{first}.tsv")[:COUNTED_TRANSCRIPTS]
+        model = sentencepiece.SentencePieceProcessor(model_file=str(data / "spm.model"))
+        pieces = Tally(piece for row in rows for piece in model.encode(row["tgt_text"]))
+        return numpy.array([*pieces.values(), len(rows)])
 
     @staticmethod
     def add_options(add) -> None:
@@ -69,18 +110,16 @@ class SpeechRecognition(Task):
                 "--held-out names a speaker of spoken digits, DIGIT_SPEAKER_INDEX.wav: name them with --data"
             )
         self.splits = self.find_splits()
-        self.tests = [
-            name for name in self.splits if not name.startswith("train") and not librispeech.is_validation(name)
-        ]
+        self.tests = [name for name in self.splits if not name.startswith("train") and not layout.is_validation(name)]
         for kind, found in (("train", self.training), ("dev or valid", self.validation), ("test", self.tests)):
             if not found:
                 raise UserError(f"{self.source} has no {kind} split: the quickstart needs one for each purpose")
 
     def find_splits(self) -> list[str]:
-        """The names of all splits, as the manifests will have them."""
+        """Return the names of all splits, as the manifests will have them."""
         if self.held_out:
             return ["train", "valid", "test-known", f"test-{self.held_out}"]
-        return librispeech.find_splits(self.source) if self.source else list(dtmf.SIZES)
+        return layout.find_splits(self.source) if self.source else list(dtmf.SIZES)
 
     @property
     def training(self) -> list[str]:
@@ -88,16 +127,16 @@ class SpeechRecognition(Task):
 
     @property
     def validation(self) -> list[str]:
-        return [name for name in self.splits if librispeech.is_validation(name)]
+        return [name for name in self.splits if layout.is_validation(name)]
 
     @cached_property
     def vocabulary(self) -> int:
-        """How many pieces: digits need few; otherwise by the number of transcripts."""
+        """Return how many pieces: digits need few; otherwise by the number of transcripts."""
         if self.options.vocab_size:
             return self.options.vocab_size
         if self.source is None or self.held_out:
             return self.options.recipe["features"]["vocab-size"]
-        transcripts = sum(len(librispeech.read_split(self.source, name)[0]) for name in self.training)
+        transcripts = sum(len(layout.read_split(self.source, name)[0]) for name in self.training)
         return next(size for limit, size in ((5_000, 300), (50_000, 2_000), (10**12, 10_000)) if transcripts < limit)
 
     def corpus_line(self) -> str:
@@ -120,9 +159,8 @@ class SpeechRecognition(Task):
         return fingerprint(repr(states), str(self.held_out), making, str(self.vocabulary), features, __version__)
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
-        counts_file = folder / "counts.json"
-        if counts_file.exists():
-            return json.loads(counts_file.read_text(encoding="utf-8"))
+        if (counts := counts_of(folder)) is not None:
+            return counts
         partial = folder.with_name(folder.name + ".partial")  # features of an earlier start are used again
         raw, unusable = self.write_raw(partial / "raw")
         if unusable:
@@ -130,18 +168,18 @@ class SpeechRecognition(Task):
             first = "; ".join(f"{name} ({reason})" for name, reason in unusable[:SHOWN_REASONS])
             print(f"recordings: {len(unusable):,} left out: {first}; all in {UNUSABLE}", file=sys.stderr)
         masks = self.options.recipe["features"]["specaugment"]
-        summaries = librispeech.prepare(raw, partial, self.vocabulary, masks, self.splits)
+        summaries = layout.prepare(raw, partial, self.vocabulary, masks, self.splits)
         if self.validation != ["valid"]:  # one validation set, one curve
             rows = [row for name in self.validation for row in read_manifest(partial / f"{name}.tsv")]
             write_table(partial / "valid.tsv", COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
         counts = {f"{summary.split} utterances": summary.utterances for summary in summaries}
         counts["left out"] = sum(len(summary.skipped) for summary in summaries) + len(unusable)
-        (partial / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+        write_record(partial / COUNTS, counts)
         os.replace(partial, folder)
         return counts
 
     def write_raw(self, folder: Path) -> tuple[Path, Sequence[tuple[str, str]]]:
-        """The corpus in LibriSpeech's layout, and (name, reason) of what was left out; a folder that has it stays."""
+        """Write the corpus in LibriSpeech's layout, if it has another; return the folder and what was left out."""
         if self.source is not None and not self.held_out:
             return self.source, []
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier start that was interrupted
@@ -153,46 +191,33 @@ class SpeechRecognition(Task):
     def preprocess(self, folder: Path) -> list[str]:
         return []
 
-    def architecture(self, connection: str) -> list[str]:
-        from fairseq.models import ARCH_MODEL_REGISTRY
-
-        encoder, decoder = self.options.depths
-        name = f"s2t_transformer_{connection}_{encoder}_{decoder}_tiny"
-        if name in ARCH_MODEL_REGISTRY:
-            return ["--arch", name]
-        deeper = ["--encoder-layers", str(encoder), "--decoder-layers", str(decoder)]
-        return ["--arch", f"s2t_transformer_{connection}_6_6_tiny", *deeper]
-
     def train(self, folder: Path) -> tuple[list[str], list[str]]:
         return [str(folder)], ["--train-subset", ",".join(self.training), "--valid-subset", "valid"]
 
-    def evaluate(self, folder: Path, checkpoint: Path, test: str) -> list[str]:
-        what = ["--path", str(checkpoint), "--gen-subset", test, *flags(self.options.recipe["generate"])]
-        return ours("generate", str(folder), *what)
+    def subset(self, folder: Path, test: str) -> tuple[Path, str, list[str]]:
+        """Return what evaluates a test set: the prepared folder and the set's own name."""
+        return folder, test, []
 
-    def progress(self, folder: Path, test: str) -> tuple[int, Counter]:
-        return len(texts(folder, test)) if (folder / f"{test}.tsv").exists() else 1, sentence_counter()
+    def references(self, folder: Path, test: str) -> list[str]:
+        """Return the transcripts of a test set; none before `prepare`."""
+        return texts(folder, test) if (folder / f"{test}.tsv").exists() else []
 
-    def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]:
-        references = texts(folder, test)
-        return error_rates(read_recognised(output, references), references)
-
-    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Mapping[str, Score]]]:
-        """The constant answer that does best on the validation set."""
+    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Scores]]:
+        """Score the constant answer that does best on the validation set."""
         train = [text for name in self.training for text in texts(folder, name)]
         answer = best_constant(train, texts(folder, "valid"))
-        told = {test: texts(folder, test) for test in self.tests}
-        scores = {test: error_rates([answer] * len(references), references) for test, references in told.items()}
+        spoken = {test: texts(folder, test) for test in self.tests}
+        scores = {test: error_rates([answer] * len(references), references) for test, references in spoken.items()}
         return {"best constant answer": scores}
 
 
 def texts(folder: Path, split: str) -> list[str]:
-    """What is said in a split."""
+    """Return what is said in a split."""
     return [row["tgt_text"] for row in read_manifest(folder / f"{split}.tsv")]
 
 
 def best_constant(train: Sequence[str], valid: Sequence[str]) -> str:
-    """The commonest transcript, or the commonest word some times over: whichever has the least errors on ``valid``."""
-    word = Counted(word for text in train for word in text.split()).most_common(1)[0][0]
-    candidates = [Counted(train).most_common(1)[0][0], *(" ".join([word] * n) for n in range(1, LONGEST_CONSTANT))]
+    """Return the commonest transcript or the commonest word some times over: what has the least errors on `valid`."""
+    word = Tally(word for text in train for word in text.split()).most_common(1)[0][0]
+    candidates = [Tally(train).most_common(1)[0][0], *(" ".join([word] * n) for n in range(1, LONGEST_CONSTANT))]
     return min(candidates, key=lambda answer: word_error_rate([answer] * len(valid), valid).score)

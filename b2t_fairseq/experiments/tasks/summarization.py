@@ -1,48 +1,60 @@
-"""Headline generation: docstrings or text with headlines of your own, scored by ROUGE F1."""
+"""Headline generation: Gigaword, docstrings or text with headlines of your own, scored by ROUGE F1."""
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from ...common.errors import UserError
 from ...common.files import write_atomically
-from ...corpora import headlines
+from ...corpora import gigaword, headlines
 from ...corpora.embedded import docstrings
-from ...corpora.parallel_text import CorpusError
 from ...evaluation.generated import read_lines
 from ...evaluation.rouge import METRICS, corpus_rouge
 from ...evaluation.score import Score
-from .. import text_data as prepare
-from ..baselines import headlines as headline_baselines
-from .text_pairs import TextPairs
+from .. import text_data
+from ..baselines.headlines import best_constant, first_words
+from .base import Corpus, Scores, Shape
+from .text_pairs import TextPairs, hypotheses
 
 
 class Summarization(TextPairs):
-    """``--task summarization``."""
+    """`--task summarization`."""
 
     name = "summarization"
-    recipe = "summarization.yaml"
     metrics = tuple(METRICS)
+    recipe_name = "summarization.yaml"
     blocks = ("text", *TextPairs.blocks)
     layers = "6-6"
+    output = "runs/summarization"
     source, target, tests = "article", "title", ("test",)
+    corpora = (
+        Corpus(
+            "gigaword",
+            gigaword,
+            depths=("6-6", "18-18"),
+            default_depth="18-18",
+            tests=("test",),
+            metrics=tuple(METRICS),
+            shape=Shape(512, 2048, 40, 12, 1, 0.3, 0, 32_768 * 512, 32_768 * 512),
+            published_cost={"6-6": (64, 4), "18-18": (144, 17)},
+        ),
+    )
+
+    @classmethod
+    def score_output(cls, output: Path, references: Sequence[str], is_published: bool = False) -> dict[str, Score]:
+        """Score generate's output by ROUGE; a published reference without a word scores 0 and is counted."""
+        return corpus_rouge(hypotheses(output, references), references, wordless_as_zero=is_published)
 
     @staticmethod
     def add_options(add) -> None:
-        add(
-            "--vocab-size",
-            type=int,
-            metavar="N",
-            help="joint subwords (default: the recipe's; with --data by its size)",
-        )
+        """Add the number of subwords."""
+        how = "joint subwords (default: the recipe's; with --data by its size)"
+        add("--vocab-size", type=int, metavar="N", help=how)
 
     def __init__(self, options: argparse.Namespace):
-        try:
-            self.corpus = docstrings.Docstrings() if options.data is None else headlines.load(Path(options.data))
-        except CorpusError as error:
-            raise UserError(str(error)) from error
+        self.corpus = docstrings.Docstrings() if options.data is None else headlines.load(Path(options.data))
         self.signature = self.corpus.signature
         super().__init__(options)
         text = options.recipe["text"]
@@ -51,46 +63,47 @@ class Summarization(TextPairs):
             raise UserError(f"recipe {options.config}: block 'text' must hold cut, a number of pieces, alone")
 
     @cached_property
-    def splits(self) -> Mapping[str, prepare.Pairs]:
-        """Of the docstrings, only when they are needed: parsing a thousand files takes time."""
+    def splits(self) -> Mapping[str, text_data.Pairs]:
+        """Return the raw pairs; the docstrings' only when they are needed: parsing a thousand files takes time."""
         return self.corpus.splits
 
     def default_vocabulary(self) -> int | None:
-        return prepare.vocabulary_for(len(self.splits["train"])) if self.options.data else None
+        """Return a size that the user's corpus can fill; the recipe's for the embedded one."""
+        return text_data.vocabulary_for(len(self.splits["train"])) if self.options.data else None
 
     def data_fingerprint(self) -> str:
+        """Hash the pairs, or, of the docstrings, the files that they come from."""
         return super().data_fingerprint() if self.options.data else self.corpus.fingerprint()
 
     def corpus_line(self) -> str:
+        """Return the corpus, the subwords and where texts are cut."""
         where = f" in {self.options.data}" if self.options.data else ""
         return f"{self.signature}{where} -> {self.subwords_line()}, texts cut to {self.cut_source} pieces"
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
+        """Write the pairs and their pieces, and note the corpus' signature for starts that do not read it again."""
         if not folder.exists() and self.options.data is None:
             print(
                 f"parsing {len(self.corpus.files)} source files for their docstrings, about a minute", file=sys.stderr
             )
         counts, note = super().prepare(folder), folder / "corpus.txt"
-        if not note.exists():  # with what only reading showed, for starts that do not read again
+        if not note.exists():
             write_atomically(note, self.corpus.signature)
         self.signature = note.read_text(encoding="utf-8")
         left_out = {f"train {why}": n for why, n in getattr(self.corpus, "left_out", {}).items() if n}
         return {**counts, **left_out}
 
-    def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]:
-        return corpus_rouge(*self.hypotheses(folder, output, test))
-
-    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Mapping[str, Score]]]:
-        """One headline for all texts, chosen on train and valid, and the first words of each text."""
+    def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Scores]]:
+        """Score one headline for all texts, chosen on train and valid, and the first words of each text."""
 
         def pairs(split: str) -> list[tuple[str, str]]:
             sides = (read_lines(folder / f"{split}.{side}") for side in (self.source, self.target))
             return list(zip(*sides, strict=True))
 
         test = pairs("test")
-        constant = headline_baselines.best_constant(pairs("train"), pairs("valid"))
-        said = {
+        constant = best_constant(pairs("train"), pairs("valid"))
+        systems = {
             f"always: {constant}": [constant] * len(test),
-            "first 12 words": [headline_baselines.first_words(text) for text, _ in test],
+            "first 12 words": [first_words(text) for text, _ in test],
         }
-        return {name: {"test": corpus_rouge(lines, [title for _, title in test])} for name, lines in said.items()}
+        return {name: {"test": corpus_rouge(lines, [title for _, title in test])} for name, lines in systems.items()}

@@ -2,19 +2,17 @@
 
 import argparse
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ...common.command_line import ours
 from ...evaluation.generated import check_order, read_generate_output, read_lines
-from ...evaluation.score import Score
 from ...version import __version__
-from .. import text_data as prepare
+from .. import text_data
 from ..jobs.progress import sentence_counter
 from ..jobs.runner import fingerprint
-from ..recipes import flags
-from .base import Counter, Task
+from .base import Counter, Task, token_counts
 
 
 class TextPairs(Task):
@@ -27,6 +25,7 @@ class TextPairs(Task):
         subwords: SentencePiece's trainer options.
     """
 
+    architecture_stem = "transformer"
     blocks: ClassVar[tuple[str, ...]] = ("subwords", "train", "average", "generate")
     cut_source: int | None = None
     source: str
@@ -39,31 +38,41 @@ class TextPairs(Task):
         self.subwords = dict(options.recipe["subwords"]) | ({"vocab_size": size} if size else {})
 
     def default_vocabulary(self) -> int | None:
-        """The number of subwords if the command line has none; None for the recipe's."""
+        """Return the number of subwords if the command line has none; None for the recipe's."""
         return None
 
     @property
     @abstractmethod
-    def splits(self) -> Mapping[str, prepare.Pairs]:
-        """The raw pairs: train, valid, and the test sets."""
+    def splits(self) -> Mapping[str, text_data.Pairs]:
+        """Return the raw pairs: train, valid, and the test sets."""
 
     def data_fingerprint(self) -> str:
-        """A hash of the raw data."""
-        return prepare.Corpus(self.source, self.target, self.splits).fingerprint()
+        """Hash the raw data."""
+        return text_data.ParallelText(self.source, self.target, self.splits).fingerprint()
 
     def fingerprint(self) -> str:
         preparation = repr(sorted(self.subwords.items())), str(self.cut_source or "")
         return fingerprint(self.data_fingerprint(), *filter(None, preparation), __version__)
 
     def subwords_line(self) -> str:
-        """SentencePiece's options on one line."""
+        """Return SentencePiece's options on one line."""
         return "SentencePiece (" + ", ".join(f"{key} {value}" for key, value in self.subwords.items()) + ")"
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
-        if (counts := prepare.counts_of(folder)) is not None:  # before `splits`, which takes time
+        if (counts := text_data.counts_of(folder)) is not None:  # before `splits`, which takes time
             return counts
-        corpus = prepare.Corpus(self.source, self.target, self.splits)
-        return prepare.prepare(corpus, self.subwords, folder, self.cut_source)
+        corpus = text_data.ParallelText(self.source, self.target, self.splits)
+        return text_data.prepare(corpus, self.subwords, folder, self.cut_source)
+
+    @classmethod
+    def sentence_counter(cls) -> Counter:
+        """Count the `D-` lines that generate prints."""
+        return sentence_counter()
+
+    @classmethod
+    def target_counts(cls, data: Path, training: Mapping[str, Any]) -> Any:
+        """Count the tokens of the target side, named by the recipe's `source-lang` and `target-lang`."""
+        return token_counts(data, "train", (str(training["source-lang"]), str(training["target-lang"])))
 
     def preprocess(self, folder: Path) -> list[str]:
         train, valid, *tests = (str(folder / f"{name}.pieces") for name in ("train", "valid", *self.tests))
@@ -72,40 +81,23 @@ class TextPairs(Task):
         return ours("preprocess", *self.languages(), *where)
 
     def languages(self) -> list[str]:
-        """The two options that name the sides."""
+        """Return the two options that name the sides."""
         return ["--source-lang", self.source, "--target-lang", self.target]
-
-    def architecture(self, connection: str) -> list[str]:
-        from fairseq.models import ARCH_MODEL_REGISTRY
-
-        encoder, decoder = self.options.depths
-        name = f"transformer_{connection}_{encoder}_{decoder}_tiny"
-        if name in ARCH_MODEL_REGISTRY:
-            return ["--arch", name]
-        deeper = ["--encoder-layers", str(encoder), "--decoder-layers", str(decoder)]
-        return ["--arch", f"transformer_{connection}_18_18_tiny", *deeper]
 
     def train(self, folder: Path) -> tuple[list[str], list[str]]:
         return [str(folder / "bin")], self.languages()
 
-    def evaluate(self, folder: Path, checkpoint: Path, test: str) -> list[str]:
-        subset = f"test{self.tests.index(test) or ''}"
-        where = ["--path", str(checkpoint), "--gen-subset", subset, *self.languages()]
-        return ours("generate", str(folder / "bin"), *where, *flags(self.options.recipe["generate"]))
-
-    def progress(self, folder: Path, test: str) -> tuple[int, Counter]:
-        return len(self.references(folder, test)) or 1, sentence_counter()
+    def subset(self, folder: Path, test: str) -> tuple[Path, str, list[str]]:
+        """Return what evaluates a test set: the binarised folder, `test`, `test1`, ..., and the two languages."""
+        return folder / "bin", f"test{self.tests.index(test) or ''}", self.languages()
 
     def references(self, folder: Path, test: str) -> list[str]:
-        """The raw lines that should be written; none before `prepare`."""
+        """Return the raw lines that should be written; none before `prepare`."""
         path = folder / f"{test}.{self.target}"
         return read_lines(path) if path.exists() else []
 
-    def hypotheses(self, folder: Path, output: Path, test: str) -> tuple[list[str], list[str]]:
-        """What generate wrote and what it should have written, in the same order."""
-        references = self.references(folder, test)
-        check_order(output, references)
-        return read_generate_output(output), references
 
-    @abstractmethod
-    def score(self, folder: Path, output: Path, test: str) -> dict[str, Score]: ...
+def hypotheses(output: Path, references: Sequence[str]) -> list[str]:
+    """Return what generate wrote, in the order of the references, which its T- lines must have."""
+    check_order(output, references)
+    return read_generate_output(output)
