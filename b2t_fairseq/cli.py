@@ -1,8 +1,8 @@
 """Our commands: fairseq's own with ``--user-dir`` filled in, and the project's tools.
 
 ``python -m b2t_fairseq.cli train DATA --arch transformer_b2t_18_18 …`` is ``fairseq-train DATA --user-dir
-…/b2t_fairseq …`` run in this process, so spawned and torchrun workers find the plugin as well. What the user can
-mend ends in one line ``error: …`` and exit status 2; a traceback always means a bug.
+…/b2t_fairseq …`` run in this process, so spawned and torchrun workers find the plugin as well. What the user can fix
+ends in one line `error: ...` and exit status 2; a traceback always means a bug.
 """
 
 import argparse
@@ -51,7 +51,7 @@ OUR_PATH = sys.modules[__package__].__path__[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status (fairseq's own commands may also leave by ``SystemExit``)."""
+    """Run one command; return the exit status (fairseq's own commands may also leave by ``SystemExit``)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(command: str, arguments: list[str]) -> int | None:
-    """Runs ``command`` of ours or of fairseq's with ``arguments``."""
+    """Run `command` of ours or of fairseq's with `arguments`."""
     if command in OUR_COMMANDS:
         return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
     if command not in FAIRSEQ_COMMANDS:
@@ -82,7 +82,7 @@ def run(command: str, arguments: list[str]) -> int | None:
 
 
 def fill_user_dir(arguments: Sequence[str]) -> list[str]:
-    """Adds ``--user-dir`` with our path, or makes a given one say our path in our own spelling.
+    """Add `--user-dir` with our path, or make a given one say our path in our own spelling.
 
     fairseq compares the folder of the imported package with ``--user-dir`` as strings, so a symlink or a relative path
     to this very package has to be respelled; a folder of the user's own, which imports us, is left alone.
@@ -100,7 +100,7 @@ def fill_user_dir(arguments: Sequence[str]) -> list[str]:
 
 
 def fill_hydra(arguments: Sequence[str]) -> list[str]:
-    """Adds ``common.user_dir`` and keeps hydra from changing the working folder, where relative paths would break."""
+    """Add `common.user_dir` and keep hydra from changing the working folder, where relative paths would break."""
     filled = list(arguments)
     for place, argument in enumerate(filled):
         key, equals, value = argument.partition("=")
@@ -114,7 +114,7 @@ def fill_hydra(arguments: Sequence[str]) -> list[str]:
 
 
 def our_spelling(folder: str) -> str:
-    """``folder`` itself, or our own path if it leads to this package; another copy of the package is refused."""
+    """Return `folder` itself, or our own path if it leads to this package; another copy of the package is refused."""
     if os.path.realpath(folder) == os.path.realpath(OUR_PATH):
         return OUR_PATH
     if not os.path.exists(folder):
@@ -135,7 +135,7 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> None:
 
 
 def usage() -> str:
-    """What ``--help`` prints."""
+    """Return what `--help` prints."""
     ours = "\n".join(f"  {name:<20} {text}" for name, (_, text) in OUR_COMMANDS.items())
     return (
         "usage: python -m b2t_fairseq.cli COMMAND ARGUMENTS…   (or: b2t-fairseq COMMAND ARGUMENTS…)\n\n"
@@ -146,7 +146,7 @@ def usage() -> str:
 
 
 def versions() -> str:
-    """``b2t_fairseq 0.1.0 (ve-fairseq 0.12.3, torch 2.13.0)``."""
+    """Return `b2t_fairseq 0.1.0 (ve-fairseq 0.12.3, torch 2.13.0)`."""
     parts = []
     for name in ("ve-fairseq", "fairseq-fixed", "fairseq", "torch"):
         try:

@@ -1,14 +1,14 @@
-"""Mistakes a user can mend, shown as one sentence."""
+"""Mistakes a user can fix, shown as one line."""
 
 import re
 
 
 class UserError(ValueError):
-    """A mistake the user can mend: shown as one sentence, without a traceback."""
+    """A mistake the user can fix: shown as one line, without a traceback."""
 
 
 def explain(mistake: BaseException) -> str | None:
-    """The sentence for a mistake the user can mend, or None for what must keep its traceback.
+    """Return the line for a mistake the user can fix, or None for what must keep its traceback.
 
     Besides our own errors these are the ones of fairseq and Python that come from a wrong path or a forgotten option.
     """
@@ -22,14 +22,14 @@ def explain(mistake: BaseException) -> str | None:
     if type(mistake) is Exception and text.startswith("Could not infer language pair"):
         return "the data folder holds no binarised language pair: check its path, or make it with `preprocess`"
     if isinstance(mistake, AssertionError) and text.startswith("Must specify batch size"):
-        return "how large is a batch? Add --max-tokens N (or --batch-size N)"
+        return "no batch size given: add --max-tokens N (or --batch-size N)"
     if type(mistake) is Exception and text.startswith("Size of sample #"):
         return explain_too_long(text)
     return None
 
 
 def explain_too_long(text: str) -> str | None:
-    """The sentence for fairseq's "Size of sample #5 is invalid (=(6001, 0)) since max_positions=(1024, 1024), ..."."""
+    """Explain fairseq's "Size of sample #5 is invalid (=(6001, 0)) since max_positions=(1024, 1024), ..."."""
     found = re.match(r"Size of sample #(\d+) is invalid \(=(.*)\) since max_positions=(.*), skip", text)
     if found is None:
         return None

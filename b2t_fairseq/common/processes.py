@@ -38,7 +38,7 @@ def start(command: Sequence[str], ends_by: signal.Signals = signal.SIGKILL, **gi
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment with these variables, in which a child finds this package wherever it is."""
+    """Return this process's environment with these variables, in which a child finds this package wherever it is."""
     home = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     return {**os.environ, "PYTHONPATH": path, **variables}

@@ -2,7 +2,7 @@
 
 corpus -> prepare -> preprocess -> for each connection: train -> average -> evaluate -> score -> table and figure.
 Every result lies in a folder whose name holds a hash of all that led to it, so a second start repeats only what is not
-done or has been changed, and nothing is ever overwritten by other options. What a task is, ``tasks`` knows.
+done or has been changed, and nothing is ever overwritten by other options. What a task is, `tasks` knows.
 """
 
 import argparse
@@ -29,9 +29,11 @@ from .tasks.base import Task
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; mistakes are one sentence."""
+    """Parse the command line; mistakes are one line."""
     which = Parser(prog="quickstart", add_help=False)
-    which.add_argument("--task", default="mt", choices=list(TASKS), help="what to learn (default: %(default)s)")
+    which.add_argument(
+        "--task", default=next(iter(TASKS)), choices=list(TASKS), help="what to learn (default: %(default)s)"
+    )
     task = TASKS[which.parse_known_args(arguments)[0].task]
     parser = Parser(prog="quickstart", description=__doc__.split("\n")[0], parents=[which])
     add = parser.add_argument
@@ -60,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def depths(text: str, example: str) -> tuple[int, ...]:
-    """``18-18`` -> (18, 18): as many numbers as the task has stacks."""
+    """Parse `18-18` -> (18, 18): as many numbers as the task has stacks."""
     numbers = text.split("-")
     if len(numbers) != len(example.split("-")) or not all(number.isdecimal() and int(number) for number in numbers):
         raise UserError(f"--layers {text}: write the number of layers of each stack, as in {example}")
@@ -83,11 +85,11 @@ class Plan:
 
     @cached_property
     def chains(self) -> list[Chain]:
-        """What is run for each connection; asked for when the data are there, since their size is shown."""
+        """Return what is run for each connection; asked for when the data are there, since their size is shown."""
         return [Chain(name, self.plan_connection(name)) for name in self.options.connections]
 
     def plan_connection(self, connection: str) -> list[Command]:
-        """Training, averaging and one evaluation for each test set."""
+        """Plan training, averaging and one evaluation for each test set."""
         train = dict(self.recipe["train"])
         last = self.recipe["average"].get("num-update-checkpoints", 1)
         if self.options.updates is not None:
@@ -116,13 +118,13 @@ class Plan:
         return commands
 
     def lines(self) -> list[str]:
-        """The plan as text: what ``--dry-run`` prints."""
+        """Return the plan as text: what `--dry-run` prints."""
         commands = [*self.preprocess, *(command for chain in self.chains for command in chain.commands)]
         return [f"# {self.task.corpus_line()} -> {self.data}", *map(str, commands)]
 
 
 def what_there_is(checkpoints: Path, count: int, arguments: Sequence[str]) -> Sequence[str]:
-    """The averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends."""
+    """Return the averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends."""
     found = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
     if len(found) >= count:
         return arguments
@@ -131,7 +133,7 @@ def what_there_is(checkpoints: Path, count: int, arguments: Sequence[str]) -> Se
 
 
 def make_row(chain: Chain, plan: Plan) -> tuple[report.Row, History]:
-    """A connection's results, read from its folder; what cannot be scored is a failure of its chain."""
+    """Build a connection's row from its folder's results; what cannot be scored is a failure of its chain."""
     folder = chain.commands[0].folder
     history = History()
     with contextlib.suppress(OSError), open(folder / "train.log", encoding="utf-8", errors="replace") as log:
@@ -152,7 +154,7 @@ def make_row(chain: Chain, plan: Plan) -> tuple[report.Row, History]:
 
 
 def signature(checkpoint: Path) -> str:
-    """The signature a checkpoint carries."""
+    """Return the signature that a checkpoint carries."""
     from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 
     from ..checkpoints.signature import signature_of
@@ -161,7 +163,7 @@ def signature(checkpoint: Path) -> str:
 
 
 def work(plan: Plan, seconds: dict[str, float]) -> bool:
-    """Runs what is not done and writes the report; returns whether every chain ended without an accident."""
+    """Run what is not done and write the report; return whether every chain ended without an accident."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with timed("corpus", seconds):
         counts = plan.task.prepare(plan.data)
@@ -187,7 +189,7 @@ def work(plan: Plan, seconds: dict[str, float]) -> bool:
 def write_report(
     plan: Plan, rows: Sequence[report.Row], histories: Mapping[str, History], seconds: Mapping[str, float]
 ) -> None:
-    """table.md, curves.png and results.json in the output folder, and the table on stdout."""
+    """Write table.md, curves.png and results.json into the output folder, and the table to stdout."""
     task, title = plan.task, f"{plan.options.layers} layers"
     notes = [f"{chain.name}: {chain.failure}" for chain in plan.chains if chain.failure]
     columns = [(metric, test) for test in task.tests for metric in task.metrics]
@@ -205,14 +207,14 @@ def write_report(
 
 @contextlib.contextmanager
 def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Notes the wall time of a phase."""
+    """Note the wall time of a phase."""
     began = time.monotonic()
     yield
     seconds[name] = round(time.monotonic() - began, 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Plans, then works; 0 if all is well (a training that diverges is a result), 1 after an accident."""
+    """Plan, then work; return 0 if all is well (a training that diverges is a result), 1 after an accident."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # children are stopped as by Ctrl-C
     forget_import_time_logging()  # fairseq's, at level DEBUG
     logging.root.setLevel(logging.WARNING)

@@ -2,12 +2,11 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ..common.files import write_atomically
+from ..common.files import replacing, write_atomically
 from ..evaluation.score import Score, line
 from .jobs.progress import History
 
@@ -31,38 +30,35 @@ Column = tuple[str, str]
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], shows_log: bool = True) -> str:
-    """The rows as a Markdown table whose columns are aligned, so that it reads well on a terminal, too."""
-    head = ["connection", "parameters"] + ["train ppl", "valid ppl"] * shows_log
+    """Write the rows as a Markdown table whose columns are aligned, so that it reads well on a terminal, too."""
+    head = ["connection", "parameters", *(["train ppl", "valid ppl"] if shows_log else [])]
     head += [f"{metric} {test}" for metric, test in columns]
     body = []
     for row in rows:
-        log = [perplexity(row.train_perplexity), perplexity(row.valid_perplexity)] * shows_log
+        log = [perplexity(row.train_perplexity), perplexity(row.valid_perplexity)] if shows_log else []
         parameters = "–" if row.parameters is None else f"{row.parameters:,}"
         body.append([row.name, parameters, *log, *(cell(row, column) for column in columns)])
     widths = [max(len(line[column]) for line in [head, *body]) for column in range(len(head))]
 
     def drawn(cells: Sequence[str]) -> str:
-        padded = [
-            text.ljust(width) if n == 0 else text.rjust(width)
-            for n, (text, width) in enumerate(zip(cells, widths, strict=True))
-        ]
+        name, *others = zip(cells, widths, strict=True)
+        padded = [name[0].ljust(name[1]), *(text.rjust(width) for text, width in others)]
         return f"| {' | '.join(padded)} |"
 
-    rule = "|".join(
-        ["", *("-" * (width + 2) if n == 0 else "-" * (width + 1) + ":" for n, width in enumerate(widths)), ""]
-    )
+    first, *others = widths
+    rule = "|" + "-" * (first + 2) + "|" + "".join("-" * (width + 1) + ":|" for width in others)
     return "\n".join([drawn(head), rule, *map(drawn, body)])
 
 
 def perplexity(value: float | None) -> str:
-    """Three digits are enough; what is not a number is said so."""
+    """Write a perplexity; what is not a number is said so."""
     if value is None:
         return "–"
     return "NaN" if math.isnan(value) else f"{value:,.1f}"
 
 
 def cell(row: Row, column: Column) -> str:
-    """A score, or why there is none."""
+    """Return a score, or why there is none."""
     metric, test = column
     if test in row.scores:
         return f"{row.scores[test][metric].score:.2f}"
@@ -72,7 +68,7 @@ def cell(row: Row, column: Column) -> str:
 
 
 def signatures(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """One line for each score, complete enough to be compared elsewhere."""
+    """Write one line for each score, complete enough to be compared elsewhere."""
     return "\n".join(
         line(metric, row.scores[test][metric], test, row.checkpoint, row.signature)
         for row in rows
@@ -82,7 +78,7 @@ def signatures(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 
 def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> None:
-    """Training and validation curves of all runs, colour by run, in one PNG."""
+    """Draw training and validation curves of all runs, colour by run, in one PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -98,21 +94,20 @@ def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> Non
         axis.grid(alpha=0.3)
         axis.legend()
     figure.tight_layout()
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=120, format="png")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
     pyplot.close(figure)
-    os.replace(temporary, path)
 
 
 def by_name(scores: Mapping[str, Mapping[str, Score]]) -> dict:
-    """Scores as plain dictionaries."""
+    """Turn scores into plain dictionaries."""
     return {test: {metric: score._asdict() for metric, score in found.items()} for test, found in scores.items()}
 
 
 def write_results(
     path: Path, rows: Sequence[Row], histories: Mapping[str, History], settings: Mapping, seconds: Mapping[str, float]
 ) -> None:
-    """Everything the table and the figure show, as JSON (a number that is NaN becomes null)."""
+    """Write everything the table and the figure show, as JSON (a number that is NaN becomes null)."""
 
     def clean(value):
         if isinstance(value, float) and not math.isfinite(value):

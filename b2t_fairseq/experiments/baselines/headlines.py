@@ -8,7 +8,7 @@ FINALISTS = 20
 
 
 def best_constant(train: Pairs, valid: Pairs) -> str:
-    """The training headline that, said for every validation text, has the highest ROUGE-1 + ROUGE-2 + ROUGE-L.
+    """Return the training headline that, said for every validation text, has the highest ROUGE-1 + ROUGE-2 + ROUGE-L.
 
     Overlap of word sets finds the finalists among all headlines; ROUGE itself decides between them.
     """
@@ -30,5 +30,5 @@ def best_constant(train: Pairs, valid: Pairs) -> str:
 
 
 def first_words(text: str, number: int = 12) -> str:
-    """How a text begins."""
+    """Return how a text begins."""
     return " ".join(text.split()[:number])

@@ -33,7 +33,7 @@ class LexiconBaseline:
 
     @classmethod
     def fit(cls, pairs: Sequence[tuple[str, str]], iterations: int = 6) -> LexiconBaseline:
-        """Learns the table from (source, target) sentence pairs; the same pairs always give the same table."""
+        """Learn the table from (source, target) sentence pairs; the same pairs always give the same table."""
         sources = [[word.lower() for word in _words(source)] for source, _ in pairs]
         targets = _truecased([_words(target) for _, target in pairs])
         source_ids, source_words = _number(sources, first=1)
@@ -67,7 +67,7 @@ class LexiconBaseline:
         return cls(lexicon)
 
     def translate(self, sentence: str) -> str:
-        """The sentence word by word: unknown words and punctuation are copied, the first letter becomes a capital."""
+        """Translate a sentence word by word: copy unknown words and punctuation, begin with a capital."""
         text, glue = "", True
         for token in _TOKEN.findall(sentence):
             word = self.lexicon.get(token.lower(), token) if token[0].isalnum() else token

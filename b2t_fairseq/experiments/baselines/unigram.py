@@ -1,6 +1,6 @@
 """The language model without a context: the share of each word in the training text, add-one smoothed.
 
-It knows the model's own vocabulary: words seen less than ``threshold`` times are one word, ``<unk>``, and the line's
+It knows the model's own vocabulary: words seen less than `threshold` times are one word, `<unk>`, and the line's
 end is a word, so its perplexity stands beside the model's as it is. A model that has learned anything is far below.
 """
 
@@ -23,7 +23,7 @@ class UnigramBaseline:
 
     @classmethod
     def fit(cls, lines: Sequence[str], threshold: int) -> "UnigramBaseline":
-        """Counts the training text as ``preprocess --thresholdsrc`` does."""
+        """Count the training text as `preprocess --thresholdsrc` does."""
         raw = Counter(word for line in lines for word in line.split())
         counts = {word: number for word, number in raw.items() if number >= threshold and word != UNKNOWN}
         counts[END] = len(lines)
@@ -32,7 +32,7 @@ class UnigramBaseline:
         return cls(smoothed, sum(smoothed.values()))
 
     def evaluate(self, lines: Sequence[str]) -> Evaluation:
-        """Bits for each token of a text."""
+        """Return the bits for each token of a text."""
         words = [word for line in lines for word in (*line.split(), END)]
         found = Counter(self.counts.get(word, self.counts[UNKNOWN]) for word in words)
         bits = -sum(times * math.log2(count / self.total) for count, times in found.items())

@@ -23,11 +23,11 @@ class Display:
         self.totals: dict[str, int] = {}
 
     def say(self, text: str) -> None:
-        """Prints a line above the bars."""
+        """Print a line above the bars."""
         tqdm.write(text, file=sys.stderr)
 
     def open(self, label: str, total: int) -> None:
-        """Announces a command."""
+        """Announce a command."""
         self.began[label] = self.spoken[label] = time.monotonic()
         self.totals[label] = total
         if self.bars:
@@ -39,7 +39,7 @@ class Display:
             )
 
     def update(self, label: str, done: int | None, remark: str) -> None:
-        """Shows progress: ``done`` is the count so far, None if there is nothing new."""
+        """Show progress: `done` is the count so far, None if there is nothing new."""
         if self.bars:
             bar = self.open_bars[label]
             if done is not None:
@@ -54,13 +54,13 @@ class Display:
             self.say(f"{label}: {counted}after {now - self.began[label]:.0f} s {remark}".rstrip())
 
     def done(self, label: str, text: str) -> None:
-        """Ends a command's bar with a line that stays."""
+        """End a command's bar with a line that stays."""
         if label in self.open_bars:
             self.open_bars.pop(label).close()
         self.say(text)
 
     def close(self) -> None:
-        """Removes what is left of the bars."""
+        """Remove what is left of the bars."""
         while self.open_bars:
             self.open_bars.popitem()[1].close()
 
@@ -82,7 +82,7 @@ class History:
     remark: str = ""
 
     def read(self, lines: Iterable[str]) -> "History":
-        """Adds the log's lines: ``… | INFO | train_inner | {"num_updates": "10", "nll_loss": "9.1", …}``."""
+        """Add the log's lines: `… | INFO | train_inner | {"num_updates": "10", "nll_loss": "9.1", …}`."""
         for line in lines:
             _, found, body = line.partition("{")
             if not found or not line.rstrip().endswith("}"):
@@ -103,18 +103,18 @@ class History:
         return self
 
     def train_perplexity(self, updates: int = 50) -> float:
-        """Over the last updates, so that one easy batch does not decide."""
+        """Return the perplexity over the last updates, so that one easy batch does not decide."""
         last = max(self.train, default=0)
         recent = [bits for update, bits in self.train.items() if update > last - updates]
         return 2 ** (sum(recent) / len(recent)) if recent else math.nan
 
     def valid_perplexity(self) -> float:
-        """At the last validation."""
+        """Return the perplexity at the last validation."""
         return 2 ** self.valid[max(self.valid)] if self.valid else math.nan
 
 
 def training_counter() -> Callable[[Iterable[str]], tuple[int | None, str]]:
-    """A counter of updates for one training's log."""
+    """Return a counter of updates for one training's log."""
     history = History()
 
     def count(lines: Iterable[str]) -> tuple[int | None, str]:
@@ -125,7 +125,7 @@ def training_counter() -> Callable[[Iterable[str]], tuple[int | None, str]]:
 
 
 def sentence_counter() -> Callable[[Iterable[str]], tuple[int | None, str]]:
-    """A counter of translated sentences in generate's output."""
+    """Return a counter of translated sentences in generate's output."""
     sentences = 0
 
     def count(lines: Iterable[str]) -> tuple[int | None, str]:

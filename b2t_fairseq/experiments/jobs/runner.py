@@ -5,7 +5,6 @@ Children run in process groups of their own and die with the parent, so nothing 
 """
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from ...common import processes
 from ...common.command_line import shown
-from ...common.files import write_atomically
+from ...common.files import read_record, write_record
 from .progress import Display
 
 POLL_SECONDS = 0.3
@@ -50,30 +49,33 @@ class Command:
 
     @property
     def output(self) -> Path:
+        """Return the file of the standard output."""
         return self.folder / f"{self.name}.log"
 
     @property
     def errors(self) -> Path:
+        """Return the file of the error output."""
         return self.folder / f"{self.name}.err"
 
     @property
     def marker(self) -> Path:
+        """Return the file that says that the command is done."""
         return self.folder / f"{self.name}.done"
 
     @property
     def fingerprint(self) -> str:
+        """Hash the command line and what it depends on."""
         return fingerprint(self.depends, *self.arguments[1:])
 
     def __str__(self) -> str:
         return shown(self.arguments)
 
     def outcome(self) -> dict | None:
-        """What the marker says about an earlier run of exactly this command, or None."""
-        try:
-            outcome = json.loads(self.marker.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return outcome if outcome.get("fingerprint") == self.fingerprint else None
+        """Return what the marker says about an earlier run of exactly this command, or None."""
+        outcome = read_record(self.marker) or {}
+        seconds, failure = outcome.get("seconds"), outcome.get("failure")
+        is_sound = isinstance(seconds, int | float) and isinstance(failure, str | None)
+        return outcome if is_sound and outcome.get("fingerprint") == self.fingerprint else None
 
 
 @dataclass
@@ -87,7 +89,7 @@ class Chain:
 
 
 def fingerprint(*parts: str) -> str:
-    """A short hash that changes when any part does."""
+    """Return a short hash that changes when any part does."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
@@ -110,7 +112,7 @@ class Child:
             )
 
     def new_lines(self) -> list[str]:
-        """The complete lines written since the last call."""
+        """Return the complete lines written since the last call."""
         with open(self.command.output, "rb") as output:
             output.seek(self.seen)
             fresh = output.read()
@@ -119,7 +121,7 @@ class Child:
         return fresh.decode(errors="replace").splitlines()
 
     def stop(self) -> None:
-        """Ends the whole process group: politely, then for certain."""
+        """End the whole process group: politely, then for certain."""
         for number, patience in ((signal.SIGINT, 3), (signal.SIGTERM, 2), (signal.SIGKILL, 5)):
             try:
                 os.killpg(self.process.pid, number)
@@ -132,7 +134,7 @@ class Child:
 
 
 def why_it_failed(command: Command, status: int) -> tuple[str, bool]:
-    """One sentence about a failed command, and whether it diverged (a result of the experiment, not an accident)."""
+    """Return one line about a failed command, and whether it diverged (a result of the experiment, not an accident)."""
     errors = command.errors.read_text(encoding="utf-8", errors="replace")
     if "FloatingPointError" in errors:
         return "training failed (the loss or its gradient became NaN)", True
@@ -142,7 +144,7 @@ def why_it_failed(command: Command, status: int) -> tuple[str, bool]:
 
 
 def run_chains(chains: Sequence[Chain], jobs: int, threads: int, display: Display) -> None:
-    """Runs the chains, at most ``jobs`` at a time; failures are noted in the chains."""
+    """Run the chains, at most `jobs` at a time; failures are noted in the chains."""
     waiting, running = list(chains), {}
     queues = {id(chain): list(chain.commands) for chain in chains}
     try:
@@ -173,7 +175,7 @@ def run_chains(chains: Sequence[Chain], jobs: int, threads: int, display: Displa
 
 
 def next_child(chain: Chain, queue: list[Command], threads: int, display: Display) -> Child | None:
-    """Starts the chain's next command that is not done; None at the chain's end."""
+    """Start the chain's next command that is not done; None at the chain's end."""
     while queue and chain.failure is None:
         command = queue.pop(0)
         outcome = command.outcome()
@@ -188,11 +190,11 @@ def next_child(chain: Chain, queue: list[Command], threads: int, display: Displa
 
 
 def finish(chain: Chain, child: Child, status: int, display: Display) -> None:
-    """Notes how a command ended: a marker for success and for divergence, none for accidents, which are tried again."""
+    """Note how a command ended: a marker for success and for divergence, none for accidents, which are tried again."""
     command, seconds = child.command, time.monotonic() - child.began
     failure, lasting = why_it_failed(command, status) if status else (None, True)
     chain.failure, chain.seconds[command.name] = failure, seconds
     if lasting:
         outcome = {"fingerprint": command.fingerprint, "seconds": round(seconds, 1), "failure": failure}
-        write_atomically(command.marker, json.dumps(outcome) + "\n")
+        write_record(command.marker, outcome)
     display.done(command.label, f"{command.label}: {failure or 'done'}, {seconds:.0f} s")
