@@ -1,5 +1,6 @@
 """Our command line: the user directory it fills in, and mistakes that end in one sentence."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -145,3 +146,9 @@ def test_the_command_works_from_a_symlinked_copy_of_the_path(tmp_path):
     ]
     done = subprocess.run([*command, "--user-dir", HOME], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: no-data: "), done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(cli.OUR_COMMANDS))
+def test_each_command_of_ours_is_there(command):
+    module = importlib.import_module(cli.OUR_COMMANDS[command][0], "b2t_fairseq")
+    assert callable(module.main)
