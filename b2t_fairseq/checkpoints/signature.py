@@ -44,6 +44,42 @@ def signature_of(checkpoint: Mapping[str, Any]) -> str | None:
     return f"connection:{connection}|layers:{'-'.join(depths)}|stock fairseq"
 
 
+def layers_to_keep(args: Any) -> dict[str, list[int]]:
+    """Return the layers that fairseq's pruning keeps (`--encoder-layers-to-keep 0,2,4`), by side; empty without it.
+
+    Raises:
+        UserError: something else than layer numbers.
+    """
+    kept = {}
+    for side in ("encoder", "decoder"):
+        if text := getattr(args, f"{side}_layers_to_keep", None):
+            numbers = str(text).split(",")
+            if not all(number.strip().isdecimal() for number in numbers):
+                raise UserError(f"--{side}-layers-to-keep {text}: write layer numbers from 0 on, as in 0,2,4")
+            kept[side] = sorted({int(number) for number in numbers})
+    return kept
+
+
+def after_pruning(signature: str | None, kept: Mapping[str, list[int]]) -> str | None:
+    """Return a signature with the depths that fairseq's pruning leaves.
+
+    Raises:
+        UserError: a layer is to be kept that the model does not have.
+    """
+    if not signature or not kept:
+        return signature
+    depths = parse_signature(signature)["layers"].split("-")
+    sides = ("encoder", "decoder") if len(depths) == 2 else ("decoder",)
+    pruned = []
+    for side, depth in zip(sides, depths, strict=True):
+        if side in kept and kept[side][-1] >= int(depth):
+            raise UserError(
+                f"--{side}-layers-to-keep names layer {kept[side][-1]}; the checkpoint has layers 0 to {int(depth) - 1}"
+            )
+        pruned.append(str(len(kept[side])) if side in kept else depth)
+    return signature.replace(f"|layers:{'-'.join(depths)}|", f"|layers:{'-'.join(pruned)}|")
+
+
 def check_same_function(found: str | None, expected: str | None, path: str) -> None:
     """Refuse weights that were trained as another function than they would be run as.
 

@@ -14,6 +14,7 @@ from .registry import register_connection
 @register_connection("admin")
 class Admin(Connection):
     default_init = "admin"
+    can_be_pruned = False  # omega belongs to a layer's place
 
     def __init__(self, config, **options):
         super().__init__(config, **options)

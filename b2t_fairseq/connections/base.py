@@ -41,6 +41,8 @@ class Connection(nn.Module):
         final_norm_is_optional: fairseq's `--no-decoder-final-norm` may leave it out.
         final_norm_eps: its epsilon.
         needs_all_layers: LayerDrop is refused.
+        can_be_pruned: a trained model may be run with fewer of its layers (`--decoder-layers-to-keep`); false where a
+            layer's numbers depend on its place or on the depth.
         options: the connection's own options.
     """
 
@@ -50,6 +52,7 @@ class Connection(nn.Module):
     final_norm_is_optional: bool = False
     final_norm_eps: float = 1e-5
     needs_all_layers: bool = False
+    can_be_pruned: bool = True
     options: dict[str, Option] = {}
 
     def __init__(self, config: StackConfig, **options):

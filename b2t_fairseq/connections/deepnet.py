@@ -34,6 +34,7 @@ def deepnet_constants(config: StackConfig) -> Constants:
 @register_connection("deepnet")
 class DeepNet(Connection):
     default_init = "deepnet"
+    can_be_pruned = False  # alpha is that of the depth
 
     def __init__(self, config, **options):
         super().__init__(config, **options)

@@ -50,6 +50,7 @@ class LearnedCombination(Connection):
     """What both forms share: the weights, the norms on the outputs, and the history."""
 
     needs_all_layers = True  # a dropped layer would shift the rows of W
+    can_be_pruned = False
 
     def __init__(self, config, **options):
         super().__init__(config, **options)

@@ -30,6 +30,8 @@ class HybridNorm(Connection):
 class HybridNormStar(HybridNorm):
     """HybridNorm*: as HybridNorm, but self-attention and feed-forward of layer 1 are x + F(LN(x))."""
 
+    can_be_pruned = False  # layer 1 is another than the others
+
     def norms(self, l, kind):
         return ("layer_norm",) if l == 1 and kind == "SA" else super().norms(l, kind)
 

@@ -11,6 +11,7 @@ from .registry import register_connection
 @register_connection("ln_scaling")
 class LayerNormScaling(Connection):
     has_final_norm = True
+    can_be_pruned = False  # a layer is scaled by its number
 
     def sublayer(self, x, l, j, branch, norms):
         (norm,) = norms

@@ -16,6 +16,7 @@ from .registry import register_connection
 @register_connection("mix")
 class MixLN(Connection):
     has_final_norm = True
+    can_be_pruned = False  # which layers are Post-LN depends on the depth
     options = {"a": Option(0.25, "share of the layers, from the bottom, that are Post-LN")}
 
     def __init__(self, config, **options):

@@ -125,6 +125,7 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         adopt(self, cfg, stack)
         self.word_dropout = word_dropout
         self.beam = 1  # rows a sentence; where there is an encoder, its output tells
+        self.keeps_attention = False  # in training, too: set where a criterion reads it
 
     def embed(self, prev_output_tokens: Tensor, incremental_state: dict | None) -> tuple[Tensor, Tensor]:
         """The decoder's input (B, T, C) and the tokens (B, T) it stands for: all, or the newest when decoding."""
@@ -210,7 +211,7 @@ class B2TTransformerDecoder(TransformerDecoderBase):
             incremental_state: fairseq's caches; then only the last position is computed.
             full_context_alignment: let self-attention see the future.
             alignment_layer: index of the layer whose attention to the source is returned; default the last, and then
-                only in evaluation, where fairseq has not switched it off.
+                only in evaluation, where fairseq has not switched it off, or where a criterion reads it.
             alignment_heads: mean over the first so many heads; default all.
 
         Returns:
@@ -220,7 +221,8 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         x = x.transpose(0, 1)  # (B, T, C) -> (T, B, C)
         context = self.context(x, tokens, encoder_out, incremental_state, full_context_alignment)
         hidden, weights = [x], []
-        wanted = alignment_layer is not None or (not self.training and self.layers[-1].need_attn)
+        by_default = self.keeps_attention if self.training else self.layers[-1].need_attn
+        wanted = alignment_layer is not None or by_default
         weights_from = (self.num_layers - 1 if alignment_layer is None else alignment_layer) if wanted else None
         cache = context.cache
         x = self.layers(x if cache is None else cache.enter(x), context, self.layer_norm, hidden, weights_from, weights)

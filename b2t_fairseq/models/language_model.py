@@ -22,7 +22,7 @@ from ..common.errors import UserError
 from ..connections import CONNECTIONS, for_each_connection, get_connection
 from ..init import INITIALISATIONS, Stacks
 from .encoder_decoder import B2TTransformerDecoder
-from .options import COMPILE_HELP, Plan, stack_config
+from .options import COMPILE_HELP, Plan, apply_pruning, stack_config
 from .precision import BFloat16Inference
 
 DEPTHS = (6, 16)
@@ -88,8 +88,7 @@ class B2TLanguageModel(BFloat16Inference, TransformerLanguageModel):
         Raises:
             UserError: a name or option that does not exist or does not go with ours, or another vocabulary.
         """
-        if args.decoder_layers_to_keep:
-            write(args, "decoder_layers", len(args.decoder_layers_to_keep.split(",")))
+        apply_pruning(args, "decoder")
         if getattr(args, "max_target_positions", None) is None:
             longest = getattr(args, "tokens_per_sample", None) or DEFAULT_MAX_TARGET_POSITIONS
             write(args, "max_target_positions", longest)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..checkpoints.arguments import write
-from ..checkpoints.signature import check_same_function, make_signature
+from ..checkpoints.signature import after_pruning, check_same_function, layers_to_keep, make_signature
 from ..common.errors import UserError
 from ..connections import CONNECTIONS, Connection, get_connection, parse_options
 from ..connections.own_module import import_connection_module
@@ -106,7 +106,14 @@ class Plan(NamedTuple):
             getattr(args, "no_decoder_final_norm", None)
         )
         signature = self.signature("-".join(str(len(stack)) for stack in stacks.present()), without_final_norm)
-        check_same_function(getattr(args, "connection_signature", None), signature, "the checkpoint")
+        if layers_to_keep(args) and not self.connection.can_be_pruned:
+            raise UserError(
+                f"--encoder-layers-to-keep, --decoder-layers-to-keep: connection '{self.connection.name}' has numbers "
+                "that depend on the depth or on a layer's place, so a pruned model would be another function; keep all "
+                "layers, or train a connection that can be pruned (post, pre, b2t)"
+            )
+        noted = after_pruning(getattr(args, "connection_signature", None), layers_to_keep(args))
+        check_same_function(noted, signature, "the checkpoint")
         write(args, "connection_signature", signature)
         if self.module:
             write(args, "connection_module", self.module)
@@ -134,6 +141,27 @@ def refuse_unsupported(args: Any) -> None:
             raise UserError(f"--{name.replace('_', '-')} does not go with --connection: {why}")
     if getattr(args, "ddp_backend", None) == "fully_sharded":
         raise UserError("--ddp-backend fully_sharded is not supported: use pytorch_ddp or legacy_ddp")
+
+
+def apply_pruning(args: Any, *sides: str) -> None:
+    """Set the depth of each stack that is to be pruned (`--decoder-layers-to-keep 0,2`) to that of the pruned one.
+
+    Args:
+        args: the model's arguments.
+        sides: the stacks that fairseq can prune in this model, of "encoder" and "decoder".
+
+    Raises:
+        UserError: another stack is to be pruned.
+    """
+    pruned = layers_to_keep(args)
+    for side in pruned:
+        if side not in sides:
+            raise UserError(f"--{side}-layers-to-keep: fairseq cannot prune this model's {side}: leave the option out")
+    for side in sides if pruned else ():
+        # fairseq drops every layer of a side that is not mentioned beside one that is
+        kept = pruned.get(side) or range(getattr(args, f"{side}_layers"))
+        write(args, f"{side}_layers_to_keep", ",".join(map(str, kept)))
+        write(args, f"{side}_layers", len(kept))
 
 
 def stack_config(args: Namespace, side: str, has_cross_attention: bool, other_depth: int | None) -> StackConfig:

@@ -23,7 +23,7 @@ from ..init import Stacks
 from ..layers import Context, Stack, additive_mask
 from .encoder_decoder import B2TTransformerDecoder
 from .encoder_out import LazyReordering
-from .options import Plan, add_connection_args, stack_config
+from .options import Plan, add_connection_args, apply_pruning, stack_config
 from .precision import BFloat16Inference
 
 DEPTHS = ((6, 6), (12, 6))
@@ -102,6 +102,7 @@ class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerMode
         Raises:
             UserError: a name or option that does not exist or does not go with ours, or another vocabulary.
         """
+        apply_pruning(args, "decoder")
         plan = Plan.from_args(as_namespace(args))
         vocabulary = check_vocabulary(args, task, task.target_dictionary)
         # a trained model's own weights hold all that its training began from

@@ -16,7 +16,7 @@ from ..connections import for_each_connection
 from ..init import Stacks
 from ..layers import Stack
 from .encoder_decoder import B2TTransformerDecoder, B2TTransformerEncoder
-from .options import Plan, add_connection_args, stack_config
+from .options import Plan, add_connection_args, apply_pruning, stack_config
 from .precision import BFloat16Inference
 
 DEPTHS = ((6, 6), (12, 12), (18, 18), (36, 36), (50, 50), (60, 12), (100, 100))
@@ -51,6 +51,7 @@ class B2TTransformerModel(BFloat16Inference, TransformerModel):
         Raises:
             UserError: a name or option that does not exist or does not go with ours, or another vocabulary.
         """
+        apply_pruning(args, "encoder", "decoder")
         namespace = as_namespace(args)
         plan = Plan.from_args(namespace)
         vocabulary = check_vocabulary(args, task, task.source_dictionary, task.target_dictionary)

@@ -13,6 +13,7 @@ from .additions import (
     allocator,
     checkpoint_guard,
     connection_module,
+    criterion_attention,
     error_lines,
     stop_on_sigterm,
     unknown_architecture,
@@ -53,6 +54,7 @@ PATCHES: tuple[ModuleType, ...] = (
     allocator,
     checkpoint_guard,
     admin_profiling,
+    criterion_attention,
     stop_on_sigterm,
 )
 

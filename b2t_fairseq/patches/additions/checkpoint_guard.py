@@ -12,11 +12,13 @@ from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from ...checkpoints.arguments import write
-from ...checkpoints.signature import check_same_function, signature_of
+from ...checkpoints.signature import after_pruning, check_same_function, layers_to_keep, signature_of
 from ...checkpoints.vocabulary import check_same_vocabulary
 from ..wrap import wrap
 
-_trained: ContextVar[Any] = ContextVar("the model being trained", default=None)
+_trained: ContextVar[Any] = ContextVar(
+    "the model being trained, and the layers that are kept of a checkpoint", default=(None, {})
+)
 
 
 def apply() -> None:
@@ -27,7 +29,7 @@ def apply() -> None:
 def _make_load_into_trainer(original):
     def load_checkpoint(self, *args, **kwargs):  # every training passes here before its first update
         note_in_arguments(self.cfg.model, self._model)
-        token = _trained.set(self._model)
+        token = _trained.set((self._model, layers_to_keep(self.cfg.model)))
         try:
             return original(self, *args, **kwargs)
         finally:
@@ -39,8 +41,8 @@ def _make_load_into_trainer(original):
 def _make_load_to_cpu(original):
     def load_checkpoint_to_cpu(path, *args, **kwargs):
         state = original(path, *args, **kwargs)
-        model = _trained.get()
-        check_same_function(signature_of(state), getattr(model, "signature", None), path)
+        model, kept = _trained.get()
+        check_same_function(after_pruning(signature_of(state), kept), getattr(model, "signature", None), path)
         check_same_vocabulary(state, getattr(model, "vocabulary", None), path)
         return state
 
