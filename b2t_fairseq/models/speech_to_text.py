@@ -25,6 +25,7 @@ from .encoder_decoder import B2TTransformerDecoder
 from .encoder_out import LazyReordering
 from .options import Plan, add_connection_args, apply_pruning, stack_config
 from .precision import BFloat16Inference
+from .subsampler import masked_subsample
 
 DEPTHS = ((6, 6), (12, 6))
 SIZES = {
@@ -42,13 +43,15 @@ class SpeechEncoder(LazyReordering, s2t_transformer.S2TTransformerEncoder):
         without_layers.encoder_layers, without_layers.encoder_normalize_before = 0, stack.connection.has_final_norm
         super().__init__(without_layers)
         self.transformer_layers = stack
+        self.subsampler_padding = getattr(args, "subsampler_padding", None) or "masked"
         if self.layer_norm is not None:
             self.layer_norm.eps = stack.connection.final_norm_eps
 
     def _forward(self, src_tokens, src_lengths, return_all_hiddens: bool = False):
         """Encode filter banks (B, frames, features), padded on the right; called by the base class's `forward`."""
         kind = next(self.subsample.parameters()).dtype  # features are fp32 whatever the model is
-        x, lengths = self.subsample(src_tokens.to(kind), src_lengths)  # (T, B, C)
+        subsample = self.subsample if self.subsampler_padding == "stock" else partial(masked_subsample, self.subsample)
+        x, lengths = subsample(src_tokens.to(kind), src_lengths)  # (T, B, C)
         padding = lengths_to_padding_mask(lengths)
         padding = padding if bool(padding.any()) else None
         positions = self.embed_positions(lengths_to_padding_mask(lengths)).transpose(0, 1)
@@ -91,6 +94,11 @@ class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerMode
         add_connection_args(parser)
         parser.add_argument(
             "--checkpoint-activations", action="store_true", help="recompute layers in the backward pass"
+        )
+        parser.add_argument(
+            "--subsampler-padding",
+            choices=("masked", "stock"),
+            help="masked (default): an utterance's encoding does not depend on its batch; stock: fairseq's own numbers",
         )
         for side in ("encoder", "decoder"):
             parser.add_argument(f"--{side}-layerdrop", type=float, metavar="P", help=f"LayerDrop in the {side}")
