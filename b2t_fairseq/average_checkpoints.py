@@ -7,7 +7,6 @@ dictionary, counters) comes from the newest file; the optimizer's state is left 
 """
 
 import argparse
-import os
 import re
 import sys
 from collections import OrderedDict
@@ -20,7 +19,9 @@ import torch
 from .checkpoints.arguments import model_argument
 from .checkpoints.loading import load_checkpoint
 from .checkpoints.signature import parse_signature, signature_of
+from .common.command_line import Parser, guarded, not_negative, positive
 from .common.errors import UserError
+from .common.files import replacing
 from .patches import apply
 
 NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
@@ -128,21 +129,21 @@ def choose(inputs: Sequence[str], kind: str | None, count: int | None, upper_bou
     if kind == "best" and upper_bound is not None:
         raise UserError("--checkpoint-upper-bound does not go with --num-best-checkpoints.")
     matches = [(re.fullmatch(NAMES[kind], path.name), path) for path in Path(inputs[0]).iterdir()]
-    found = [(float(match[match.lastindex]), path) for match, path in matches if match]
-    found = sorted((x for x in found if upper_bound is None or x[0] <= upper_bound), reverse=True)
-    if len(found) < count:
+    files = [(float(match[match.lastindex]), path) for match, path in matches if match]
+    files = sorted((x for x in files if upper_bound is None or x[0] <= upper_bound), reverse=True)
+    if len(files) < count:
         bound = "" if upper_bound is None else f" up to {upper_bound}"
         raise UserError(
-            f"{inputs[0]}: {count} {kind} checkpoints asked for, {len(found)}{bound} found: "
+            f"{inputs[0]}: {count} {kind} checkpoints asked for, {len(files)}{bound} found: "
             f"train longer, or ask for fewer (num-{kind}-checkpoints)."
         )
     if kind == "best":
         metrics = sorted({match["metric"] for match, _ in matches if match})
         if len(metrics) > 1:
             raise UserError(f"{inputs[0]}: best checkpoints of several metrics ({', '.join(metrics)}); name the files.")
-        if not _higher_is_better(found[0][1]):
-            found.reverse()
-    return [path for _, path in found[:count]]
+        if not _higher_is_better(files[0][1]):
+            files.reverse()
+    return [path for _, path in files[:count]]
 
 
 def _higher_is_better(path: Path) -> bool:
@@ -153,52 +154,44 @@ def _higher_is_better(path: Path) -> bool:
 
 
 def save(state: dict[str, Any], output: str | Path) -> None:
-    """Write a checkpoint under a temporary name, then rename it.
+    """Write a checkpoint, all or nothing.
 
     Raises:
-        UserError: the place cannot be written.
+        OSError: the place cannot be written.
     """
-    temporary = f"{output}.tmp"
-    try:
-        os.makedirs(os.path.dirname(output) or ".", exist_ok=True)
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-        os.replace(temporary, output)
-    except OSError as error:
-        if os.path.isfile(temporary):
-            os.remove(temporary)
-        raise UserError(f"{output}: cannot be written ({error.strerror or error}).") from None
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as temporary, open(temporary, "wb") as file:  # open names the file in its error, torch not
+        torch.save(state, file)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="average_checkpoints", description=__doc__.partition("\n")[0])
+def _parser() -> Parser:
+    parser = Parser(prog="b2t-fairseq average-checkpoints", description=__doc__.partition("\n")[0])
     parser.add_argument("--inputs", required=True, nargs="+", help="checkpoint files, or one directory of them")
     parser.add_argument("--output", required=True, help="the checkpoint to write")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--num-epoch-checkpoints", type=int, metavar="N", help="the last N checkpointE.pt")
-    which.add_argument("--num-update-checkpoints", type=int, metavar="N", help="the last N checkpoint_E_U.pt")
-    which.add_argument("--num-best-checkpoints", type=int, metavar="N", help="the N best checkpoint.best_METRIC_V.pt")
-    parser.add_argument("--checkpoint-upper-bound", type=int, metavar="N", help="the last epoch or update to take")
+    add = which.add_argument
+    add("--num-epoch-checkpoints", type=positive, metavar="N", help="the last N checkpointE.pt")
+    add("--num-update-checkpoints", type=positive, metavar="N", help="the last N checkpoint_E_U.pt")
+    add("--num-best-checkpoints", type=positive, metavar="N", help="the N best checkpoint.best_METRIC_V.pt")
+    parser.add_argument(
+        "--checkpoint-upper-bound", type=not_negative, metavar="N", help="the last epoch or update to take"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Average checkpoints as the command line says; returns the exit status."""
+    """Average checkpoints as the command line says."""
     args = _parser().parse_args(argv)
     kind = next((k for k in NAMES if getattr(args, f"num_{k}_checkpoints") is not None), None)
-    try:
-        apply()  # the allow-list of safe loading
-        count = kind and getattr(args, f"num_{kind}_checkpoints")
-        paths = choose(args.inputs, kind, count, args.checkpoint_upper_bound)
-        state = average(paths)
-        save(state, args.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    apply()  # the allow-list of safe loading
+    count = kind and getattr(args, f"num_{kind}_checkpoints")
+    paths = choose(args.inputs, kind, count, args.checkpoint_upper_bound)
+    state = average(paths)
+    save(state, args.output)
     names = ", ".join(path.name for path in paths)
     print(f"{args.output}: average of {len(paths)} ({names}) {signature_of(state) or ''}".rstrip())
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

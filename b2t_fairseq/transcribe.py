@@ -1,33 +1,30 @@
-"""From WAV and FLAC files to text: ``python -m b2t_fairseq.cli transcribe --path checkpoint.pt --data DIR FILE…``.
+"""From WAV and FLAC files to text: `b2t-fairseq transcribe --path checkpoint.pt --data DIR FILE…`.
 
 Any sample rate and number of channels: the audio is made mono and resampled to 16 kHz. One line for each file:
-``file<TAB>text``. A file that cannot be transcribed gets one sentence on stderr, the others are done all the same, and
-the exit status is 2. Audio longer than the model takes (60 s with fairseq's default ``--max-source-positions 6000``) is
-refused, or with ``--cut`` transcribed up to there, with a warning.
+`file<TAB>text`. A file that cannot be transcribed gets one line on stderr, the others are done all the same, and
+the exit status is 2. Audio longer than the model takes (60 s with fairseq's default `--max-source-positions 6000`) is
+refused, or with `--cut` transcribed up to there, with a warning.
 """
 
 import logging
 import sys
 from collections.abc import Sequence
 
-from .common.command_line import Parser
-from .common.errors import UserError
+from .common.command_line import Parser, positive
 from .corpora.speech.features import AudioError
 from .models.recogniser import Recogniser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints ``file<TAB>text`` for each file; 0 if all could be transcribed, else 2."""
+    """Print `file<TAB>text` for each file; return 0 if all could be transcribed, else 2."""
     parser = Parser(prog="b2t-fairseq transcribe", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help="WAV or FLAC, any sample rate, any number of channels")
     add("--path", required=True, metavar="CHECKPOINT", help="the trained model")
     add("--data", required=True, metavar="DIR", help="the prepared data folder of its training")
-    add("--beam", type=int, default=5, metavar="N", help="hypotheses kept in the search (default: %(default)s)")
+    add("--beam", type=positive, default=5, metavar="N", help="hypotheses kept in the search (default: %(default)s)")
     add("--cut", action="store_true", help="transcribe the beginning of a file that is too long")
     options = parser.parse_args(arguments)
-    if options.beam < 1:
-        raise UserError(f"--beam {options.beam}: must be at least 1")
     logging.root.setLevel(logging.WARNING)  # fairseq tells about its dictionary, and more
     recogniser = Recogniser.load(options.path, options.data, options.beam)
     mistakes = 0

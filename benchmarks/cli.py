@@ -8,6 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from b2t_fairseq.common.command_line import Parser, not_negative, positive
+from b2t_fairseq.common.errors import UserError
+
 from . import cases as all_cases
 from . import report
 from .cases import Case
@@ -20,10 +23,10 @@ prints them. Without CASE: {default}. Pairs of figures are ours / what it is com
 Ctrl-C keeps the cases that are finished."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options."""
+def parser() -> Parser:
+    """Make the parser."""
     default = ", ".join(all_cases.DEFAULT)
-    options = argparse.ArgumentParser(
+    options = Parser(
         "python -m benchmarks",
         description="Ours against stock fairseq, in turns.",
         epilog=EPILOG.format(default=default),
@@ -31,48 +34,39 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: a short set)")
     options.add_argument("--all", action="store_true", help="every case; takes hours")
     options.add_argument("--list", action="store_true", help="print the cases and stop")
-    options.add_argument("--repeats", type=natural, default=7, help="pairs of measurements (default: 7)")
+    options.add_argument("--repeats", type=positive, default=7, help="pairs of measurements (default: 7)")
     options.add_argument(
-        "--warmup", type=int, default=3, help="measurements of each side that do not count (default: 3)"
+        "--warmup", type=not_negative, default=3, help="measurements of each side that do not count (default: 3)"
     )
-    options.add_argument("--threads", type=natural, default=os.cpu_count(), help="default: all cores")
+    options.add_argument("--threads", type=positive, default=os.cpu_count(), help="default: all cores")
     options.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options.add_argument("--json", metavar="FILE", help="also write everything measured")
     options.add_argument("--markdown", metavar="FILE", help="also write the table")
     return options
 
 
-def natural(text: str) -> int:
-    """A number from 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
-    return int(text)
-
-
 def main(arguments: Sequence[str] | None = None, cases: dict[str, Case] = all_cases.CASES) -> int:
-    """Measures, prints, writes; returns the exit status."""
+    """Measure, print, write; return the exit status.
+
+    Raises:
+        UserError: no such case, or a file cannot be written.
+    """
     given = parser().parse_args(arguments)
     wanted = list(cases) if given.all else given.cases or all_cases.DEFAULT
     chosen, unknown = all_cases.select(wanted, cases)
     if unknown:
-        return refuse(f"no case is called {', '.join(unknown)}: --list prints the names")
+        raise UserError(f"no case is called {', '.join(unknown)}: --list prints the names")
     if given.list:
         print("\n".join(case.name for case in (chosen if given.cases else cases.values())))
         return 0
     for path in filter(None, (given.json, given.markdown)):
         if not Path(path).absolute().parent.is_dir() or Path(path).is_dir():
-            return refuse(f"{path}: cannot be written there; give a file in a folder that exists")
+            raise UserError(f"{path}: cannot be written there; give a file in a folder that exists")
     return measure_all(chosen, given)
 
 
-def refuse(sentence: str) -> int:
-    """One sentence, status 2."""
-    print(f"error: {sentence}", file=sys.stderr)
-    return 2
-
-
 def measure_all(chosen: list[Case], given: argparse.Namespace) -> int:
-    """Measures one case after the other; what is finished is written at once. 1 if a case failed, 130 on Ctrl-C."""
+    """Measure one case after the other; what is finished is written at once. 1 if a case failed, 130 on Ctrl-C."""
     facts, results, peaks, status = machine(given.threads, given.device), {}, {}, 0
     if warning := busy(facts):
         print(f"warning: {warning}", file=sys.stderr)
@@ -96,7 +90,7 @@ def measure_all(chosen: list[Case], given: argparse.Namespace) -> int:
 
 
 def measure(case: Case, given: argparse.Namespace, peaks: dict, bar: tqdm) -> dict:
-    """A case's figures. `peaks` remembers the speed of the matrix products, in GFLOP/s, by shapes and type."""
+    """Return a case's figures. `peaks` remembers the speed of the matrix products, in GFLOP/s, by shapes and type."""
     conditions = {"threads": given.threads, "device": given.device}
     result = compare(
         case.ours, case.baseline, given.repeats, given.warmup, **conditions, after_each=bar.update

@@ -8,6 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from b2t_fairseq.common import processes
+
 from .sides import ROOT
 
 
@@ -48,7 +50,7 @@ def cpu_model() -> str:
 
 
 def version(package: str) -> str | None:
-    """A package's version, None if it is not installed. Nothing is imported: the parent stays small."""
+    """Return a package's version without importing it, None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -58,10 +60,10 @@ def version(package: str) -> str | None:
 def commit() -> str | None:
     """The checkout's commit, with a + if files differ from it; None outside git."""
     try:
-        told = [
-            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        revision, changes = [
+            processes.run(["git", *words], cwd=ROOT).strip()
             for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
         ]
     except (OSError, subprocess.CalledProcessError):
         return None
-    return told[0] + ("+" if told[1] else "")
+    return revision + ("+" if changes else "")

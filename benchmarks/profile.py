@@ -6,6 +6,7 @@ python -m benchmarks.profile train-18-18-w512-t1024-fused baseline
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -13,12 +14,16 @@ from torch.profiler import ProfilerActivity, profile
 from .cases import CASES
 
 
-def main() -> None:
-    """Warms up, measures once under the profiler, and prints what took longest."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__.split("\n")[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Warm up, measure once under the profiler, and print what took longest."""
+    # not our own Parser: the baseline's side is this process, and must not import the plugin
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.profile", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.error = lambda message: parser.exit(2, f"error: {message}; --help lists the options\n")
     parser.add_argument("case", choices=list(CASES), metavar="CASE", help="python -m benchmarks --list prints them")
     parser.add_argument("side", choices=["ours", "baseline"])
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     side = getattr(CASES[options.case], options.side)
     if side.plugin:
         import b2t_fairseq  # noqa: F401
@@ -27,9 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="b2t-profile-") as folder:
         workload = WORKLOADS[side.workload](device="cpu", folder=folder, **side.options)
         workload.measure()
-        with profile(activities=[ProfilerActivity.CPU]) as found:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
             seconds = workload.measure()["seconds"]
-    print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=48))
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=48))
     print(f"{options.case}, {side.name}: {seconds:.2f} s under the profiler, {torch.get_num_threads()} threads")
 
 

@@ -1,14 +1,12 @@
 """The table, the JSON and the Markdown."""
 
-import json
-import os
-from pathlib import Path
+from b2t_fairseq.common.files import write_atomically, write_record
 
 COLUMNS = ("case", "sides", "s", "tokens/s", "ratio", "min-max", "peak MB", "peak ratio", "remarks")
 
 
 def row(name: str, result: dict) -> list[str]:
-    """A case's cells; pairs of figures are ours / baseline."""
+    """Return a case's cells; pairs of figures are ours / baseline."""
     ours, baseline = result["ours"], result["baseline"]
     speeds = [f"{side['tokens_per_second']:,.0f}" if "tokens_per_second" in side else "–" for side in (ours, baseline)]
     return [
@@ -25,7 +23,7 @@ def row(name: str, result: dict) -> list[str]:
 
 
 def remarks(result: dict) -> str:
-    """Whether hypotheses are identical, the share of the matrix products' speed, and what else cannot be a column."""
+    """Say whether hypotheses are identical, the share of the matrix products' speed, and what else cannot be a column."""
     ours, baseline = result["ours"], result["baseline"]
     said = []
     if result["identical_hypotheses"] is not None:
@@ -43,7 +41,7 @@ def remarks(result: dict) -> str:
 
 
 def about(facts: dict) -> str:
-    """The machine in a line."""
+    """Describe the machine in a line."""
     return (
         f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, {facts['device']}; "
         f"Python {facts['python']}, torch {facts['torch']}, {facts['fairseq']}, b2t_fairseq {facts['plugin']} "
@@ -52,7 +50,7 @@ def about(facts: dict) -> str:
 
 
 def table(results: dict[str, dict]) -> str:
-    """A Markdown table, aligned to be read in a terminal as well; cases that failed stand below it."""
+    """Return a Markdown table, aligned to be read in a terminal as well; cases that failed stand below it."""
     rows = [row(name, result) for name, result in results.items() if "failed" not in result]
     lines = []
     if rows:
@@ -63,15 +61,9 @@ def table(results: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def write(path: str | None, text: str) -> None:
-    """Writes a file whole or not at all."""
-    if path:
-        partial = Path(f"{path}.partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-
-
 def write_all(results: dict[str, dict], facts: dict, json_file: str | None, markdown: str | None) -> None:
-    """Writes what is finished so far."""
-    write(json_file, json.dumps({"machine": facts, "cases": results}, indent=1) + "\n")
-    write(markdown, f"{table(results)}\n\n{about(facts)}\n")
+    """Write what is finished so far."""
+    if json_file:
+        write_record(json_file, {"machine": facts, "cases": results})
+    if markdown:
+        write_atomically(markdown, f"{table(results)}\n\n{about(facts)}\n")

@@ -8,13 +8,15 @@ import argparse
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..common.command_line import Parser, depths, guarded, positive
+from ..common.errors import UserError
 from ..connections import CONNECTIONS, Connection, parse_options
 from ..layers import Context, Stack, StackConfig
 
@@ -52,9 +54,14 @@ class Operations(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def stack_configs(layers: list[int], width: int) -> list[StackConfig]:
-    """Encoder and decoder, or the one stack of a language model; FFN 4 times and heads of 64 as in the base model."""
-    sizes = {"width": width, "ffn_width": 4 * width, "heads": max(1, width // 64)}
+def heads_of(width: int) -> int:
+    """Return the number of heads, 64 wide as in the base model."""
+    return max(1, width // 64)
+
+
+def stack_configs(layers: Sequence[int], width: int) -> list[StackConfig]:
+    """Return encoder and decoder, or the one stack of a language model; the FFN is 4 times as wide."""
+    sizes = {"width": width, "ffn_width": 4 * width, "heads": heads_of(width)}
     if len(layers) == 1:
         return [StackConfig("decoder", layers[0], **sizes)]
     n, m = layers
@@ -65,7 +72,7 @@ def stack_configs(layers: list[int], width: int) -> list[StackConfig]:
 
 
 def measure(cls: type[Connection], configs: list[StackConfig]) -> Counter:
-    """Parameters, norms and sums of all stacks together; on the meta device, so nothing is computed."""
+    """Count parameters, norms and sums of all stacks together; on the meta device, so nothing is computed."""
     total = Counter()
     with torch.device("meta"), torch.no_grad():
         for config in configs:
@@ -82,63 +89,51 @@ def measure(cls: type[Connection], configs: list[StackConfig]) -> Counter:
 
 
 def docstrings(cls: type[Connection]) -> Iterator[str]:
-    """Of the class, of its module, and of those it derives from."""
+    """Yield those of the class, of its module, and of those it derives from."""
     for ancestor in cls.__mro__[: cls.__mro__.index(Connection)]:
         yield from filter(None, (vars(ancestor).get("__doc__"), vars(sys.modules[ancestor.__module__])["__doc__"]))
 
 
 def formula(cls: type[Connection]) -> str:
-    """What follows the method's name in the first paragraph of its docstring."""
+    """Return what follows the method's name in the first paragraph of its docstring."""
     first, _, _ = next(docstrings(cls), "").partition("\n\n")
     return " ".join(first.partition(": ")[2].split()).rstrip(".")
 
 
 def paper(cls: type[Connection]) -> str:
-    """The first citation, with the title if it is given."""
+    """Return the first citation, with the title if it is given."""
     for text in docstrings(cls):
-        found = re.search(r'[A-Z]\w+(?: et al\.| and [A-Z]\w+) \d{4}(?:,\s+"[^"]+")?', text)
-        if found:
-            return " ".join(found[0].split())
+        citation = re.search(r'[A-Z]\w+(?: et al\.| and [A-Z]\w+) \d{4}(?:,\s+"[^"]+")?', text)
+        if citation:
+            return " ".join(citation[0].split())
     return ""
 
 
-def table(layers: list[int], width: int) -> list[Row]:
-    """All registered connections, in the order of their registration."""
+def table(layers: Sequence[int], width: int) -> list[Row]:
+    """Return all registered connections, in the order of their registration."""
     configs, rows = stack_configs(layers, width), []
     base = measure(CONNECTIONS["post"], configs)
     for name, cls in CONNECTIONS.items():
-        found = measure(cls, configs)
-        norms, sums = ((found[kind] - base[kind]) / sum(layers) for kind in ("norms", "sums"))
-        parameters = found["parameters"] - base["parameters"]
+        counts = measure(cls, configs)
+        norms, sums = ((counts[kind] - base[kind]) / sum(layers) for kind in ("norms", "sums"))
+        parameters = counts["parameters"] - base["parameters"]
         rows.append(Row(name, cls.has_final_norm, parameters, norms, sums, cls.default_init, formula(cls), paper(cls)))
     return rows
 
 
-def depths(text: str) -> list[int]:
-    """The argparse type of --layers."""
-    if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*)?", text):
-        raise argparse.ArgumentTypeError(f"'{text}' must be like 18-18, or 16 for a language model")
-    return [int(depth) for depth in text.split("-")]
-
-
-def positive(text: str) -> int:
-    """The argparse type of --width."""
-    if not text.isdigit() or not int(text) or (int(text) > 64 and int(text) % (int(text) // 64)):
-        raise argparse.ArgumentTypeError(f"'{text}' must be a positive width, a multiple of its heads of 64")
-    return int(text)
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m b2t_fairseq.connections",
         description="All connections, compared with Post-LN.",
         epilog=LEGEND,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--layers", type=depths, default=[18, 18], metavar="N-M", help="depth, 18-18 unless given")
+    parser.add_argument("--layers", type=depths, default=(18, 18), metavar="N-M", help="depth, 18-18 unless given")
     parser.add_argument("--width", type=positive, default=512, metavar="D", help="model width, 512 unless given")
     options = parser.parse_args(arguments)
+    if options.width % heads_of(options.width):
+        raise UserError(f"--width {options.width}: must be a multiple of its {heads_of(options.width)} heads")
     print(f"layers {'-'.join(map(str, options.layers))}, width {options.width}\n")
     print(f"{'name':<12} {'final LN':<9} {'parameters':>10} {'norms':>6} {'sums':>6}  {'init':<8} formula; paper")
     for row in table(options.layers, options.width):
@@ -149,4 +144,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main))

@@ -15,17 +15,19 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..common import processes
+from ..common.command_line import Parser, depths, guarded, positive
 from ..common.errors import UserError
+from ..common.files import locked, read_records, replacing, write_atomically
 from ..connections import CONNECTIONS, get_connection
 from .probe import layer_outputs, stacks_of
 
@@ -38,22 +40,26 @@ PAD, EOS = 1, 2
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="depth-check", description=__doc__.split("\n")[0], allow_abbrev=False)
+    """Parse the command line."""
+    parser = Parser(prog="b2t-fairseq depth-check", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--connections", default=",".join(CONNECTIONS), metavar="A,B", help="which (default: all)")
     add("--layers", default=",".join(UPDATES), metavar="N-M,…", help="which depths (default: %(default)s)")
-    add("--updates", type=int, metavar="N", help="updates at every depth (default: 100, at 50-50 30)")
-    add("--width", type=int, default=32, help="model width; FFN 4 times, 4 heads (default: %(default)s)")
+    add("--updates", type=positive, metavar="N", help="updates at every depth (default: 100, at 50-50 30)")
+    add("--width", type=positive, default=32, help="model width; FFN 4 times, 4 heads (default: %(default)s)")
     add("--seed", type=int, default=1)
     add("--data", metavar="DIR", help="parallel text (default: $B2T_DATA/multi30k if set, else the embedded corpus)")
     add("--output", default="runs/depth", metavar="DIR", help="where results go (default: %(default)s)")
-    add("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)")
+    add("--jobs", type=positive, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)")
     options = parser.parse_args(arguments)
     options.connections = [get_connection(name.strip()).name for name in options.connections.split(",")]
     options.layers = options.layers.split(",")
     for layers in options.layers:
-        if not all(part.isdecimal() and int(part) > 0 for part in layers.split("-")) or layers.count("-") != 1:
+        try:
+            is_pair = len(depths(layers)) == 2
+        except argparse.ArgumentTypeError:
+            is_pair = False
+        if not is_pair:
             raise UserError(f"--layers {layers}: write encoder and decoder layers as in 18-18")
     if options.data is None and os.environ.get("B2T_DATA"):
         options.data = str(Path(os.environ["B2T_DATA"]) / "multi30k")
@@ -61,7 +67,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def read_pairs(folder: str | None) -> list[tuple[str, str]]:
-    """The first training pairs of a folder of parallel English-German text, or of the embedded corpus."""
+    """Read the first training pairs of a folder of parallel English-German text, or of the embedded corpus."""
     from ..corpora import parallel_text
     from ..corpora.embedded import english_german
 
@@ -72,7 +78,7 @@ def read_pairs(folder: str | None) -> list[tuple[str, str]]:
 
 
 def make_batches(pairs: Iterable[tuple[str, str]], tokens: int) -> tuple[Any, list[tuple[Tensor, Tensor, Tensor]]]:
-    """Word-level dictionary and batches (source, shifted target, target), (B, T), of about so many target tokens."""
+    """Make a word-level dictionary and batches (source, shifted target, target), (B, T), of about `tokens` each."""
     from fairseq.data import Dictionary, data_utils
 
     words, batches, batch = Dictionary(), [], []
@@ -97,7 +103,7 @@ def make_batches(pairs: Iterable[tuple[str, str]], tokens: int) -> tuple[Any, li
 
 
 def build(connection: str, layers: str, width: int, seed: int, words) -> nn.Module:
-    """A narrow translation model with shared embeddings and dropout 0.1."""
+    """Build a narrow translation model with shared embeddings and dropout 0.1."""
     from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
 
     sizes = {"embed_dim": width, "ffn_embed_dim": 4 * width, "attention_heads": 4}
@@ -111,14 +117,14 @@ def build(connection: str, layers: str, width: int, seed: int, words) -> nn.Modu
 
 
 def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Mean negative log-likelihood of a target token, in nats."""
+    """Compute the mean negative log-likelihood of a target token, in nats."""
     source, shifted, target = batch
     logits, _ = model(source, None, shifted, return_all_hiddens=False)
     return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=PAD)
 
 
 def at_initialisation(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, dict[str, list[float]]]:
-    """Per side and layer: the gradient's Frobenius norm at its output, and the output's variance; dropout off."""
+    """Measure per side and layer the gradient's Frobenius norm at its output, and the output's variance; no dropout."""
     model.eval().zero_grad()
     stacks = stacks_of(model)
     with layer_outputs(stacks["encoder"]) as encoder, layer_outputs(stacks["decoder"]) as decoder:
@@ -134,14 +140,14 @@ def at_initialisation(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) ->
 
 
 def learning_rate(connection: str, update: int) -> float:
-    """Linear warm-up, then inverse square root; for T-Fixup, which has no warm-up, its own schedule."""
+    """Return linear warm-up, then inverse square root; for T-Fixup, which has no warm-up, its own schedule."""
     if connection == "tfixup":
         return LEARNING_RATE / 2 * (4000 / (4000 + update)) ** 0.5
     return LEARNING_RATE * min((update + 1) / WARMUP, (WARMUP / (update + 1)) ** 0.5)
 
 
 def examine(connection: str, layers: str, updates: int, width: int, seed: int, data: str | None) -> dict[str, Any]:
-    """Everything about one model: the measurements at initialisation, then the training."""
+    """Measure one model at initialisation, then train it."""
     from ..init.admin import profiling, waiting_stacks
 
     torch.set_num_threads(1)
@@ -170,7 +176,7 @@ def examine(connection: str, layers: str, updates: int, width: int, seed: int, d
 
 
 def unigram_loss(pairs: Iterable[tuple[str, str]]) -> float:
-    """Entropy of the target tokens, in nats: the loss of a model that has learned frequencies and nothing else."""
+    """Compute the entropy of the target tokens, in nats: the loss of a model that knows nothing but frequencies."""
     _, batches = make_batches(pairs, TOKENS)
     tokens = torch.cat([target[target != PAD] for _, _, target in batches])
     frequencies = tokens.bincount().double() / len(tokens)
@@ -178,7 +184,7 @@ def unigram_loss(pairs: Iterable[tuple[str, str]]) -> float:
 
 
 def table(results: dict[tuple[str, str], dict[str, Any]], unigram: float) -> str:
-    """One row a model."""
+    """Make a table of one row a model."""
     head = ["connection", "layers", "grad enc 1/L", "grad dec 1/L", "var enc 1", "var enc L", "var dec 1", "var dec L"]
     rows = [[*head, "first loss", "last loss"]]
     for (connection, layers), result in results.items():
@@ -200,7 +206,7 @@ def table(results: dict[tuple[str, str], dict[str, Any]], unigram: float) -> str
 
 
 def draw(results: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
-    """A row of panels a depth: gradient norms of encoder and decoder, output variances of the decoder, loss."""
+    """Draw a row of panels a depth: gradient norms of encoder and decoder, output variances of the decoder, loss."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -224,10 +230,9 @@ def draw(results: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
             axis.grid(alpha=0.3)
     axes[0][-1].legend(fontsize=7, ncol=2)
     figure.tight_layout()
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, dpi=100, format="png")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
     pyplot.close(figure)
-    os.replace(temporary, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -237,38 +242,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     pairs = read_pairs(options.data)
     folder = Path(options.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log = open(folder / "models.jsonl", "a+", encoding="utf-8")  # noqa: SIM115 (grows until the end)
-    except OSError as error:
-        raise UserError(f"--output {folder} cannot be written ({error.strerror}): name another folder") from error
-    with log:
-        log.seek(0)
-        found = {json.dumps(row["settings"]): row for row in map(json.loads, filter(str.strip, log))}
-        wanted = {}
-        for layers, connection in itertools.product(options.layers, options.connections):
-            updates = options.updates or UPDATES.get(layers, 100)
-            wanted[connection, layers] = [connection, layers, updates, options.width, options.seed, options.data]
-        missing = [settings for settings in wanted.values() if json.dumps(settings) not in found]
-        # fresh processes: an OpenMP pool does not survive a fork
-        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+    wanted = {}
+    for layers, connection in itertools.product(options.layers, options.connections):
+        updates = options.updates or UPDATES.get(layers, 100)
+        wanted[connection, layers] = [connection, layers, updates, options.width, options.seed, options.data]
+    with locked(folder, "depth check"):
+        rows = {json.dumps(row["settings"]): row for row in read_rows(folder / "models.jsonl")}
+        missing = [settings for settings in wanted.values() if json.dumps(settings) not in rows]
+        with open(folder / "models.jsonl", "a+b") as log, processes.workers(options.jobs) as pool:
+            if log.tell() and not ends_a_line(log):  # a kill left half a row
+                log.write(b"\n")
             jobs = {pool.submit(examine, *settings): settings for settings in missing}
             for job in tqdm(as_completed(jobs), total=len(jobs), desc="depth-check", unit="model", disable=not jobs):
                 row = {"settings": jobs[job], **job.result()}
-                found[json.dumps(row["settings"])] = row
-                print(json.dumps(row), file=log, flush=True)
-    results = {key: found[json.dumps(settings)] for key, settings in wanted.items()}
-    text = table(results, unigram_loss(pairs))
-    where = options.data or "embedded corpus"
-    title = f"# Depth and stability: {where}, width {options.width}, {TOKENS} tokens an update, seed {options.seed}"
-    (folder / "table.md.tmp").write_text(f"{title}\n\n{text}\n", encoding="utf-8")
-    os.replace(folder / "table.md.tmp", folder / "table.md")
-    draw(results, folder / "depth.png")
-    print(f"{text}\n\nwritten: {folder / 'models.jsonl'}, {folder / 'table.md'}, {folder / 'depth.png'}")
+                rows[json.dumps(row["settings"])] = row
+                log.write(json.dumps(row).encode() + b"\n")
+                log.flush()
+        results = {key: rows[json.dumps(settings)] for key, settings in wanted.items()}
+        write_results(options, folder, results, unigram_loss(pairs))
     return 0
 
 
-if __name__ == "__main__":
-    from ..common.command_line import guarded
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the models that are examined already; a damaged row is noted, left out and computed again."""
+    rows = read_records(path, settings=list, encoder=dict, decoder=dict, loss=list)
+    return [row for row in rows if holds_numbers(row)]
 
+
+def holds_numbers(row: dict[str, Any]) -> bool:
+    """Return whether a row has all the lists that table and figure show."""
+    lists = [row["loss"]]
+    for side in ("encoder", "decoder"):
+        lists += [row[side].get("gradient"), row[side].get("variance")]
+    return all(isinstance(x, list) and x and all(type(number) in (int, float) for number in x) for x in lists)
+
+
+def ends_a_line(log: BinaryIO) -> bool:
+    """Return whether the last byte of a file is a line feed; the file is at its end again afterwards."""
+    log.seek(-1, os.SEEK_END)
+    return log.read(1) == b"\n"
+
+
+def write_results(
+    options: argparse.Namespace, folder: Path, results: dict[tuple[str, str], dict[str, Any]], unigram: float
+) -> None:
+    """Write and print the table, and draw the figure."""
+    text = table(results, unigram)
+    where = options.data or "embedded corpus"
+    title = f"# Depth and stability: {where}, width {options.width}, {TOKENS} tokens an update, seed {options.seed}"
+    write_atomically(folder / "table.md", f"{title}\n\n{text}\n")
+    draw(results, folder / "depth.png")
+    print(f"{text}\n\nwritten: {folder / 'models.jsonl'}, {folder / 'table.md'}, {folder / 'depth.png'}")
+
+
+if __name__ == "__main__":
     sys.exit(guarded(main))

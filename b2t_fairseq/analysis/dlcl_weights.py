@@ -6,8 +6,6 @@ Row l shows how much each earlier output k <= l counts in the input of layer l+1
 the start of training every entry of row l is 1/(l+1).
 """
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,31 +13,33 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoints.loading import load_checkpoint
+from ..common.command_line import Parser, guarded
 from ..common.errors import UserError
+from ..common.files import replacing
 
 SUFFIX = "layers.connection.weight"
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """W (L+1, L+1) of each stack in a checkpoint, by the stack's name ("encoder", "decoder").
+    """Read W (L+1, L+1) of each stack in a checkpoint, by the stack's name ("encoder", "decoder").
 
     Raises:
         UserError: the checkpoint is not of a DLCL model.
     """
     state = load_checkpoint(path)["model"]
     names = [name for name, value in state.items() if name.endswith(SUFFIX) and value.dim() == 2]
-    found = {
+    weights = {
         name.split(".")[0]: state[name].float().tril()
         for name in names
         if f"{name[:-6]}history_norms.0.weight" in state
     }
-    if not found:
+    if not weights:
         raise UserError(f"{path} has no DLCL weights: it must be a checkpoint of --connection dlcl_pre or dlcl_post")
-    return found
+    return weights
 
 
 def draw(weights: dict[str, Tensor], path: Path) -> None:
-    """One panel a stack, rows l and columns k."""
+    """Draw one panel a stack, rows l and columns k."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -52,19 +52,16 @@ def draw(weights: dict[str, Tensor], path: Path) -> None:
         axis.set(title=f"DLCL, {name}", xlabel="k: output of layer k (0: embedding)", ylabel="l: input of layer l+1")
         figure.colorbar(picture, ax=axis)
     figure.tight_layout()
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        figure.savefig(temporary, dpi=120, format="png")
-    except OSError as error:
-        raise UserError(f"--output {path} cannot be written ({error.strerror}): name another file") from error
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=120, format="png")
     finally:
         pyplot.close(figure)
-    os.replace(temporary, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print W, row by row, and draw it if asked to."""
-    parser = argparse.ArgumentParser(prog="dlcl-weights", description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = Parser(prog="b2t-fairseq dlcl-weights", description=__doc__.split("\n")[0])
     parser.add_argument("--path", required=True, metavar="FILE", help="checkpoint of dlcl_pre or dlcl_post")
     parser.add_argument("--output", metavar="PNG", help="where the figure goes (default: no figure)")
     options = parser.parse_args(arguments)
@@ -80,6 +77,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..common.command_line import guarded
-
     sys.exit(guarded(main))

@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help lists the options")
 
     def parse_and_keep_further(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Parse the options up to ``--``; those after it, which are fairseq's, are kept as ``further``."""
+        """Parse the options up to `--`; those after it, which are fairseq's, are kept as `further`."""
         arguments = list(sys.argv[1:] if arguments is None else arguments)
         cut = arguments.index("--") if "--" in arguments else len(arguments)
         return self.parse_args(arguments[:cut], argparse.Namespace(further=arguments[cut + 1 :]))
@@ -75,9 +75,9 @@ def guarded(action: Callable[[], int | None]) -> int:
 
 
 def forget_import_time_logging() -> None:
-    """Lets the command set up its own log format and stream.
+    """Let the command set up its own log format and stream.
 
-    Some of fairseq's model files call ``logging.basicConfig`` when imported. fairseq's commands call it earlier and
+    Some of fairseq's model files call `logging.basicConfig` when imported. fairseq's commands call it earlier and
     win; we import the models first, so without this the log would go to stderr in another format.
     """
     for handler in logging.root.handlers[:]:

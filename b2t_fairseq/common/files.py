@@ -1,8 +1,8 @@
 """Files and folders that are whole or absent, whatever interrupts the work.
 
 One way each: `write_atomically` for a small text, `replacing` for a file that is filled piece by piece,
-`all_or_nothing` for a folder, `locked` for a folder that one process at a time may work in, `read_record` for our own
-JSON records, `disk_full_as_one_line` around work that may fill the disk.
+`all_or_nothing` for a folder, `locked` for a folder that one process at a time may work in, `write_record`,
+`read_record` and `read_records` for our own JSON, `disk_full_as_one_line` around work that may fill the disk.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,23 +21,32 @@ from typing import Any, TextIO
 from .errors import UserError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+Types = type | tuple[type, ...]
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`, which becomes `path` if the block succeeds, and is removed if it fails.
 
-    The temporary name is this process's own: the machines of one training share a folder, and may write the same file
-    at the same moment.
+    The temporary name is this thread's own: the machines of one training share a folder, and may write the same file
+    at the same moment. Errors name `path`, which the user knows, and not the temporary file.
+
+    Raises:
+        UserError: no space left.
+        OSError: `path` cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_native_id()}"
+    temporary = path.with_name(f"{path.name}.{owner}.tmp")
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
+        with disk_full_as_one_line(path):
+            yield temporary
+            os.replace(temporary, path)
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None and os.fspath(error.filename) == str(temporary):
+            error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -47,16 +57,30 @@ def write_atomically(path: str | os.PathLike, text: str) -> None:
 
 
 @contextlib.contextmanager
-def all_or_nothing(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder `FOLDER.partial`, which becomes `folder` if the block succeeds.
+def all_or_nothing(folder: Path, resumes: bool = False) -> Iterator[Path]:
+    """Yield a folder `FOLDER.partial`, which becomes `folder` if the block succeeds.
 
-    What an interrupted run left under that name is removed first.
+    Args:
+        folder: what to make; one that is there already is replaced.
+        resumes: keep what an interrupted run left in `FOLDER.partial`; otherwise the work starts from an empty folder.
     """
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    os.replace(partial, folder)
+    if not resumes:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=resumes)
+    with disk_full_as_one_line(folder):
+        yield partial
+    put_in_place(partial, folder)
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """Rename the finished folder `new` to `folder`; an older one there is removed when the new one has its name."""
+    old = folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -69,44 +93,110 @@ def locked(folder: Path, who: str, option: str = "--output") -> Iterator[TextIO]
         option: the option that names the folder.
 
     Raises:
-        UserError: the folder cannot be written, or another process holds the lock.
+        UserError: the folder cannot be written or locked, or another process holds the lock.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (held until the block ends)
     except OSError as error:
-        raise UserError(
-            f"{option} {folder} cannot be written ({(error.strerror or str(error)).lower()}): name another folder"
-        ) from error
+        raise UserError(f"{option} {folder} cannot be written ({reason(error)}): name another folder") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UserError(
                 f"another {who} is working in {folder}: wait for it or stop it, or use another {option}"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            raise UserError(
+                f"{option} {folder} cannot be locked ({reason(error)}): name a folder on another disk"
             ) from error
         yield lock
 
 
-def read_record(path: str | os.PathLike) -> dict[str, Any] | None:
-    """Read one of our JSON records; None if there is none. A damaged one counts as absent, and a line says so."""
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:100]
-        print(f"note: {path} is damaged and ignored ({type(error).__name__}: {reason})", file=sys.stderr)
-        return None
-    if not isinstance(record, dict):
-        print(f"note: {path} is damaged and ignored (it must hold names and values)", file=sys.stderr)
-        return None
-    return record
+def reason(error: OSError) -> str:
+    """Return what the system says, "permission denied", without number and file name."""
+    return (error.strerror or str(error)).lower()
 
 
 def write_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
     """Write one of our JSON records, atomically."""
-    write_atomically(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    with replacing(path) as temporary:  # a file name that is not UTF-8 is written with JSON's own escapes
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def read_record(path: str | os.PathLike, **types: Types) -> dict[str, Any] | None:
+    """Read one of our JSON records; None if there is none. A damaged one counts as absent, and a note says so.
+
+    Args:
+        path: the file.
+        **types: what the record must hold, as in `seconds=(int, float)`; a number is never a `bool`. One that may be
+            missing has `NoneType` among its types.
+    """
+    try:
+        return parse_record(Path(path).read_text(encoding="utf-8"), types)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        note_damage(path, error)
+        return None
+
+
+def read_records(path: str | os.PathLike, **types: Types) -> list[dict[str, Any]]:
+    """Read JSON records that stand one a line; a damaged line, as the last one after a kill, is noted and left out.
+
+    Args:
+        path: the file; none is no records.
+        **types: as in `read_record`.
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                records.append(parse_record(line.decode("utf-8"), types))
+        except ValueError as error:
+            note_damage(f"{path}, line {number}", error)
+    return records
+
+
+def parse_record(text: str, types: dict[str, Types]) -> dict[str, Any]:
+    """Return the names and values that JSON text holds.
+
+    Raises:
+        ValueError: it is not JSON, holds something else, or a value is of another type than in `types`.
+    """
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError("it must hold names and values")
+    if not holds(record, types):
+        raise ValueError(f"it must hold {', '.join(types)} of the right types")
+    return record
+
+
+def holds(record: Any, types: dict[str, Types]) -> bool:
+    """Return whether a JSON value is a record that holds values of these types; a missing one counts as None."""
+    return isinstance(record, dict) and all(is_of_type(record.get(name), kinds) for name, kinds in types.items())
+
+
+def is_of_type(value: Any, kinds: Types) -> bool:
+    """Return whether a JSON value is of one of the types; true and false are not numbers."""
+    if isinstance(value, bool):
+        return bool in (kinds if isinstance(kinds, tuple) else (kinds,))
+    return isinstance(value, kinds)
+
+
+def note_damage(where: str | os.PathLike, error: Exception) -> None:
+    """Tell the user that a record is not used, and why."""
+    text = reason(error) if isinstance(error, OSError) else str(error)
+    print(f"note: {where} is damaged and ignored ({' '.join(text.split())[:100]})", file=sys.stderr)
 
 
 @contextlib.contextmanager

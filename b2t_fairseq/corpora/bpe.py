@@ -1,11 +1,13 @@
 """Joint byte-pair encoding by subword-nmt, on all cores.
 
 Each worker asks subword-nmt itself once for a word and remembers its answer; the output is, byte for byte, what
-``subword-nmt apply-bpe`` writes. ``python -m b2t_fairseq.corpora.bpe --codes CODES --input TEXT --output OUT``
-applies codes and tells the lines per second.
+`subword-nmt apply-bpe` writes.
+
+    python -m b2t_fairseq.corpora.bpe --codes CODES --input TEXT --output OUT
+
+applies codes and prints the lines per second.
 """
 
-import argparse
 import contextlib
 import io
 import os
@@ -13,7 +15,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..common.command_line import Parser, guarded, positive
 from ..common.errors import UserError
+from ..common.files import replacing
 from .fetching.manifest import say
 from .fetching.parts import convert_lines
 
@@ -21,7 +25,7 @@ STRIPPED = "\r\n "  # what subword-nmt takes off a line's ends and puts back
 
 
 def learn(texts: Sequence[Path], codes: Path, merges: int, workers: int) -> dict[str, int]:
-    """Learns merges on all texts together, by subword-nmt's own ``learn_bpe`` with its own workers.
+    """Learn merges on all texts together, by subword-nmt's own `learn_bpe` with its own workers.
 
     Returns:
         Counts: merges found, which are fewer than asked for if the texts are small.
@@ -35,11 +39,11 @@ def learn(texts: Sequence[Path], codes: Path, merges: int, workers: int) -> dict
                 with open(text, "rb") as file:
                     while block := file.read(1 << 20):
                         joined.write(block)
-        told = io.StringIO()  # progress of its own and a remark when no pair is frequent enough
+        progress = io.StringIO()  # its own, and a remark when no pair is frequent enough
         with (
             open(together, encoding="utf-8", newline="\n") as text,
             open(codes, "w", encoding="utf-8", newline="\n") as file,
-            contextlib.redirect_stderr(told),
+            contextlib.redirect_stderr(progress),
         ):
             learn_bpe(text, file, merges, num_workers=workers)
     except (ValueError, IndexError) as error:
@@ -51,7 +55,7 @@ def learn(texts: Sequence[Path], codes: Path, merges: int, workers: int) -> dict
 
 
 def apply(text: Path, target: Path, codes: Path, workers: int) -> dict[str, float]:
-    """Encodes a text in parts; returns lines, seconds and lines per second."""
+    """Encode a text in parts; return lines, seconds and lines per second."""
     return convert_lines(text, target, encoder, (codes,), workers)
 
 
@@ -68,7 +72,7 @@ class Remembered(dict):
 
 
 def encoder(codes: Path) -> Callable[[str], str]:
-    """The function that encodes a line, which may hold the Unicode line ends that subword-nmt's reader cuts at."""
+    """Return the function that encodes a line, which may hold Unicode line ends, where subword-nmt's reader cuts."""
     from subword_nmt.apply_bpe import BPE
 
     try:
@@ -94,20 +98,19 @@ def encoder(codes: Path) -> Callable[[str], str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m b2t_fairseq.corpora.bpe``: codes applied to a file, with the speed told."""
-    parser = argparse.ArgumentParser(prog="b2t_fairseq.corpora.bpe", description="Applies BPE codes to a text.")
+    """Apply codes to a file and print the speed."""
+    parser = Parser(prog="python -m b2t_fairseq.corpora.bpe", description="Apply BPE codes to a text.")
     for option in ("--codes", "--input", "--output"):
         parser.add_argument(option, required=True, type=Path, metavar="FILE")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="(default: all cores)")
+    parser.add_argument(
+        "--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="(default: all cores)"
+    )
     options = parser.parse_args(arguments)
-    partial = options.output.with_name(options.output.name + ".partial")
-    counts = apply(options.input, partial, options.codes, options.workers)
-    os.replace(partial, options.output)
+    with replacing(options.output) as temporary:
+        counts = apply(options.input, temporary, options.codes, options.workers)
     say(f"{counts['lines']:,} lines in {counts['seconds']} s: {counts['lines per second']:,} lines per second")
     return 0
 
 
 if __name__ == "__main__":
-    from ..common.command_line import guarded
-
     sys.exit(guarded(main))

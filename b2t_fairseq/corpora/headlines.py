@@ -1,4 +1,4 @@
-"""Texts with their headlines: a folder in Gigaword's layout, or a table of ``text TAB headline`` lines.
+"""Texts with their headlines: a folder in Gigaword's layout, or a table of `text TAB headline` lines.
 
 Evaluation data are taken as they are or refused: an empty line is an error that names file and line. Of the training
 data, pairs with an empty side, repeated pairs, and texts that also stand in valid or test are left out and counted.
@@ -33,7 +33,7 @@ class Headlines:
 
 
 def load(path: Path) -> Headlines:
-    """A ``.tsv`` or ``.tsv.gz`` file, a folder that holds one, or a folder in Gigaword's layout.
+    """A `.tsv` or `.tsv.gz` file, a folder that holds one, or a folder in Gigaword's layout.
 
     A table is split by line number, in the order train, valid, test.
 
@@ -66,7 +66,7 @@ def table(path: Path) -> dict[str, Pairs]:
     for number, row in enumerate(rows, 1):
         sides = [parallel_text.clean(side) for side in row.rstrip("\r").split("\t")]
         if len(sides) != 2 or not all(sides):
-            raise CorpusError(f"{path}, line {number}: needs a text, one tab and a headline; mend or delete the line.")
+            raise CorpusError(f"{path}, line {number}: needs a text, one tab and a headline; fix or delete the line.")
         pairs.append((sides[0], sides[1]))
     splits = {"train": pairs[: -2 * size], "valid": pairs[-2 * size : -size], "test": pairs[-size:]}
     for name, first in (("valid", len(pairs) - 2 * size), ("test", len(pairs) - size)):

@@ -25,7 +25,7 @@ def tokeniser(language: str) -> Callable[[str], str]:
 def keep_good_pairs(
     texts: tuple[Path, Path], targets: tuple[Path, Path], longest: int = LONGEST, ratio: float = RATIO
 ) -> dict[str, int]:
-    """Copies pairs whose sides have 1 to ``longest`` words and do not differ ``ratio`` times in length.
+    """Copies pairs whose sides have 1 to `longest` words and do not differ `ratio` times in length.
 
     Returns:
         Counts: pairs kept and left out.

@@ -2,7 +2,7 @@
 
 RealNews: JSON lines with "title" and "text", plain, gz or inside a tar. NewsCrawl with documents: "date TAB base64 of
 the document, a sentence a line TAB base64 of the document", whose first line is the headline (our reading). A pair is
-a document's first sentence and its headline, Moses tokens in lower case with ``#`` for each digit. How the paper's
+a document's first sentence and its headline, Moses tokens in lower case with `#` for each digit. How the paper's
 authors chose their 13 M pairs is not said; the limits below are our reading, too.
 """
 
@@ -11,7 +11,6 @@ import gzip
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import zlib
@@ -23,7 +22,7 @@ from typing import IO
 from tqdm import tqdm
 
 from ..common.errors import UserError
-from ..common.files import disk_full_as_one_line
+from ..common.files import replacing
 from . import parallel_text
 from .fetching.manifest import say
 
@@ -44,7 +43,7 @@ class Seen:
         self.table = bytearray(bits // 8)
 
     def add(self, text: str) -> bool:
-        """Remembers a text; returns whether it was new."""
+        """Remember a text; return whether it was new."""
         digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=32).digest()
         new = False
         for start in range(0, 32, 8):
@@ -55,7 +54,7 @@ class Seen:
 
 
 def extract_pairs(sources: Sequence[Path], prefix: Path, limit: int | None = None, seen: Seen | None = None) -> Counter:
-    """Writes PREFIX.article and PREFIX.title, all or nothing; returns counts, also of what was left out and why.
+    """Write PREFIX.article and PREFIX.title, all or nothing; return counts, also of what was left out and why.
 
     Args:
         sources: files, or folders of them.
@@ -64,18 +63,18 @@ def extract_pairs(sources: Sequence[Path], prefix: Path, limit: int | None = Non
         seen: repeated texts, to be shared by several calls.
     """
     targets = [prefix.with_name(f"{prefix.name}.{side}") for side in ("article", "title")]
-    partial = [path.with_name(f"{path.name}.partial") for path in targets]
     prefix.parent.mkdir(parents=True, exist_ok=True)
     seen, tokenise, counts = Seen() if seen is None else seen, tokeniser(), Counter()
     with (
-        disk_full_as_one_line(prefix),
-        open(partial[0], "w", encoding="utf-8", newline="\n") as texts,
-        open(partial[1], "w", encoding="utf-8", newline="\n") as headlines,
+        replacing(targets[0]) as text_file,
+        replacing(targets[1]) as headline_file,
+        open(text_file, "w", encoding="utf-8", newline="\n") as texts,
+        open(headline_file, "w", encoding="utf-8", newline="\n") as headlines,
     ):
-        for found in documents(files_of(sources), counts):
+        for document in documents(files_of(sources), counts):
             if limit is not None and counts["pairs"] >= limit:
                 break
-            reason, text, headline = pair_of(*found, tokenise)
+            reason, text, headline = pair_of(*document, tokenise)
             if not reason and not seen.add(f"{text}\t{headline}"):
                 reason = "repeated"
             if reason:
@@ -84,39 +83,37 @@ def extract_pairs(sources: Sequence[Path], prefix: Path, limit: int | None = Non
             texts.write(text + "\n")
             headlines.write(headline + "\n")
             counts["pairs"] += 1
-    if not counts["pairs"]:
-        raise UserError(f"{sources[0]}: no headline pair was found ({dict(counts)}); is it RealNews or NewsCrawl?")
-    for made, path in zip(partial, targets, strict=True):
-        os.replace(made, path)
+        if not counts["pairs"]:
+            raise UserError(f"{sources[0]}: no headline pair was found ({dict(counts)}); is it RealNews or NewsCrawl?")
     say(f"{prefix}: " + ", ".join(f"{what} {number:,}" for what, number in counts.items()))
     return counts
 
 
 def files_of(sources: Sequence[Path]) -> list[Path]:
-    """The files themselves, and those of folders in order of their names."""
-    found = []
+    """Return the files themselves, and those of folders in order of their names."""
+    files = []
     for source in sources:
         if not source.exists():
             raise UserError(f"{source}: there is no such file or folder")
         inside = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
-        found += sorted(inside)
-    return found
+        files += sorted(inside)
+    return files
 
 
 def documents(files: Sequence[Path], counts: Counter) -> Iterator[tuple[str, str]]:
-    """(headline, text) of each document."""
+    """Yield (headline, text) of each document."""
     for path in files:
         for line in tqdm(lines_of(path, counts), desc=path.name, unit=" documents", disable=None, mininterval=1):
             try:
-                found = from_json(line) if line.lstrip()[:1] == b"{" else from_base64(line)
+                document = from_json(line) if line.lstrip()[:1] == b"{" else from_base64(line)
             except (ValueError, LookupError, TypeError, RecursionError):
                 counts["malformed"] += 1
                 continue
-            yield found
+            yield document
 
 
 def lines_of(path: Path, counts: Counter) -> Iterator[bytes]:
-    """The lines of a plain or gz file, or of all files in a tar; one that is too long is left out in small pieces."""
+    """Yield the lines of a plain or gz file, or of all files in a tar; one that is too long is skipped in pieces."""
     try:
         for stream in streams_of(path):
             with stream:
@@ -133,7 +130,7 @@ def lines_of(path: Path, counts: Counter) -> Iterator[bytes]:
 
 
 def streams_of(path: Path) -> Iterator[IO[bytes]]:
-    """The file's content, unpacked while it is read."""
+    """Yield the file's content, unpacked while it is read."""
     if ".tar" in path.suffixes or path.suffix == ".tgz":
         with tarfile.open(path, "r|*") as packed:
             for entry in packed:
@@ -145,21 +142,21 @@ def streams_of(path: Path) -> Iterator[IO[bytes]]:
 
 
 def from_json(line: bytes) -> tuple[str, str]:
-    """RealNews: (headline, text)."""
+    """Return (headline, text) of a line of RealNews."""
     document = json.loads(line)
     sides = [str(document[side] or "") for side in ("title", "text")]
     return tuple(side.encode("utf-8", "replace").decode("utf-8") for side in sides)  # half surrogates cannot be written
 
 
 def from_base64(line: bytes) -> tuple[str, str]:
-    """NewsCrawl: (headline, text) of the document with one sentence a line."""
+    """Return (headline, text) of a line of NewsCrawl; the text has one sentence a line."""
     document = base64.b64decode(line.rstrip(b"\r\n").split(b"\t")[1], validate=True).decode("utf-8")
     headline, *rest = [sentence for sentence in document.split("\n") if sentence.strip()]
     return headline, "\n".join(rest)
 
 
 def pair_of(headline: str, text: str, tokenise: Callable[[str], str]) -> tuple[str, str, str]:
-    """(why it is left out or "", first sentence, headline)."""
+    """Return (why it is left out or "", first sentence, headline)."""
     sentence, title = tokenise(first_sentence(text)), tokenise(headline)
     for what, words, (least, most) in (("text", sentence, TEXT_WORDS), ("headline", title, HEADLINE_WORDS)):
         length = len(words.split())
@@ -171,7 +168,7 @@ def pair_of(headline: str, text: str, tokenise: Callable[[str], str]) -> tuple[s
 
 
 def first_sentence(text: str) -> str:
-    """Up to the first end of a sentence in the first line that is not empty; abbreviations end none."""
+    """Return the first sentence of the first line that is not empty; an abbreviation does not end it."""
     line = next((found for line in text[:20_000].split("\n") if (found := parallel_text.clean(line))), "")[:5000]
     for end in SENTENCE_END.finditer(line):
         if not ABBREVIATION.search(line[: end.start()]):
@@ -180,7 +177,7 @@ def first_sentence(text: str) -> str:
 
 
 def tokeniser() -> Callable[[str], str]:
-    """Moses tokens in lower case, a ``#`` for each digit, as in Gigaword."""
+    """Return the function that makes Moses tokens in lower case, a `#` for each digit, as in Gigaword."""
     from sacremoses import MosesTokenizer
 
     moses = MosesTokenizer(lang="en")

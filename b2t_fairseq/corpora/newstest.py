@@ -1,14 +1,14 @@
 """The test sets newstest2010-2016 for English-German, through sacrebleu: the same lines that its scores are of.
 
 Archives come from sacrebleu's addresses, are checked by sacrebleu's MD5 sums and unpacked where sacrebleu looks for
-them (``$SACREBLEU`` or ``~/.sacrebleu``), so scoring needs no second download. newstest2014 is ``wmt14/full``.
+them (`$SACREBLEU` or `~/.sacrebleu`), so scoring needs no second download. newstest2014 is `wmt14/full`.
 """
 
 import shutil
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.files import disk_full_as_one_line
+from ..common.files import disk_full_as_one_line, replacing
 from .fetching.download import Source, obtain
 from .fetching.extract import extract
 from .fetching.manifest import Manifest, say
@@ -20,10 +20,10 @@ PAIR = "en-de"
 
 
 def fetch_test_set(year: int, manifest: Manifest, given: Path | None) -> dict[str, Path]:
-    """The source and the reference of one year: {"en": file, "de": file}.
+    """Return the source and the reference of one year: {"en": file, "de": file}.
 
-    ``given`` may hold newstestYEAR.en and .de, or sacrebleu's archive under the name that sacrebleu gives it,
-    ``wmt14_full.test-full.tgz``. What sacrebleu has already is used.
+    `given` may hold newstestYEAR.en and .de, or sacrebleu's archive under the name that sacrebleu gives it,
+    `wmt14_full.test-full.tgz`. What sacrebleu has already is used.
 
     Raises:
         UserError: it cannot be fetched, or its two sides differ in length.
@@ -41,7 +41,7 @@ def fetch_test_set(year: int, manifest: Manifest, given: Path | None) -> dict[st
 
 
 def from_sacrebleu(year: int, manifest: Manifest, given: Path | None) -> dict[str, Path]:
-    """sacrebleu's own text files of one year; the archive is fetched by us, because sacrebleu's way can't go on."""
+    """Return sacrebleu's own text files of one year; we fetch the archive, as sacrebleu cannot resume a download."""
     from sacrebleu import utils
     from sacrebleu.dataset import DATASETS
 
@@ -63,8 +63,8 @@ def from_sacrebleu(year: int, manifest: Manifest, given: Path | None) -> dict[st
         packed = obtain(source, manifest, given if given and any(given.rglob(archive)) else None)
         with disk_full_as_one_line(home):
             extract(packed, home / "raw")
-            shutil.copyfile(packed, home / "raw" / f"{archive}.partial")
-            (home / "raw" / f"{archive}.partial").replace(home / "raw" / archive)
+            with replacing(home / "raw" / archive) as temporary:
+                shutil.copyfile(packed, temporary)
     try:
         sides = utils.get_source_file(dataset.name, PAIR), *utils.get_reference_files(dataset.name, PAIR)
     except (OSError, SystemExit) as error:
@@ -73,7 +73,7 @@ def from_sacrebleu(year: int, manifest: Manifest, given: Path | None) -> dict[st
 
 
 def mirrors(url: str) -> tuple[str, ...]:
-    """sacrebleu's address and the site's other names."""
+    """Return sacrebleu's address and the site's other names."""
     for one, other in (("https://statmt.org/", "https://www.statmt.org/"), ("https://data.", "http://data.")):
         if url.startswith(one):
             return tuple(dict.fromkeys((url, url.replace(one, other, 1), url.replace("https://", "http://", 1))))

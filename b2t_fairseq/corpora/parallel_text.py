@@ -20,7 +20,7 @@ _INVISIBLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\u2028\u2029\ufeff]+")  # n
 
 
 class CorpusError(UserError):
-    """What is wrong with a corpus and what to do about it, in one sentence."""
+    """What is wrong with a corpus and what to do about it, in one line."""
 
 
 @dataclass(frozen=True)

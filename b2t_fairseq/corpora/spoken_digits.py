@@ -1,6 +1,6 @@
 """Spoken digits, joined into numbers: from single recordings to a connected-digit corpus in LibriSpeech's layout.
 
-The recordings are files ``{digit}_{speaker}_{index}.wav``, as in the Free Spoken Digit Dataset, in a folder or a tar
+The recordings are files `{digit}_{speaker}_{index}.wav`, as in the Free Spoken Digit Dataset, in a folder or a tar
 archive. One speaker is held out of training altogether. Of the others, recordings 0-4 of each digit make a second test
 set and 5-9 the validation set.
 """
@@ -32,7 +32,7 @@ Recordings = Mapping[str, Mapping[str, Sequence[Path]]]  # speaker -> digit -> f
 
 
 def find(folder: str | os.PathLike) -> Path | None:
-    """Where spoken digits are: ``folder`` itself, its ``fsdd``, or an archive ``recordings.tar*`` in either."""
+    """Where spoken digits are: `folder` itself, its `fsdd`, or an archive `recordings.tar*` in either."""
     for place in (Path(folder), Path(folder) / "fsdd", Path(folder) / "recordings"):
         if place.is_file() and tarfile.is_tarfile(place):
             return place
@@ -85,7 +85,7 @@ def recordings(folder: Path) -> Recordings:
 def build(
     source: str | os.PathLike, folder: str | os.PathLike, held_out: str | None = None, seed: int = 1
 ) -> list[tuple[str, str]]:
-    """Writes the splits train, valid, test-known and test-SPEAKER below ``folder``.
+    """Writes the splits train, valid, test-known and test-SPEAKER below `folder`.
 
     Args:
         source: a folder of recordings or a tar archive of them.

@@ -1,8 +1,8 @@
 """Text for language models in WikiText's layout: a paragraph a line, words between spaces, the line's end a word, too.
 
-Official files, ``wiki.train.tokens`` as well as ``wiki.train.raw``, are tokenised already and are taken as they are.
-Text that is not gets WikiText's tokenisation: Moses for English, hyphens inside words as `` @-@ ``, separators inside
-numbers as `` @,@ `` and `` @.@ ``. Rare words become ``<unk>`` later, by ``preprocess --thresholdsrc``.
+Official files, `wiki.train.tokens` as well as `wiki.train.raw`, are tokenised already and are taken as they are.
+Text that is not gets WikiText's tokenisation: Moses for English, hyphens inside words as ` @-@ `, separators inside
+numbers as ` @,@ ` and ` @.@ `. Rare words become `<unk>` later, by `preprocess --thresholdsrc`.
 """
 
 import re
@@ -35,9 +35,9 @@ class Text:
 
 
 def load(folder: Path, tokenisation: str = "auto") -> Text:
-    """A folder with ``wiki.{train,valid,test}.{tokens,raw}``, with ``{train,valid,test}.txt``, or a part of WikiText-2.
+    """A folder with `wiki.{train,valid,test}.{tokens,raw}`, with `{train,valid,test}.txt`, or a part of WikiText-2.
 
-    That part, ``valid.txt`` with ``test_first_half.txt``, is for small experiments: training on the first, and the
+    That part, `valid.txt` with `test_first_half.txt`, is for small experiments: training on the first, and the
     second one's articles are halved into validation and test.
 
     Raises:
@@ -103,7 +103,7 @@ def is_tokenised(lines: Sequence[str]) -> bool:
 
 
 def tokenise(lines: Sequence[str]) -> list[str]:
-    """WikiText's tokenisation of plain text: ``It's 1,200 m-wide.`` -> ``It 's 1 @,@ 200 m @-@ wide .``"""
+    """WikiText's tokenisation of plain text: `It's 1,200 m-wide.` -> `It 's 1 @,@ 200 m @-@ wide .`"""
     from sacremoses import MosesTokenizer
 
     moses = MosesTokenizer(lang="en")

@@ -1,4 +1,4 @@
-"""SacreBLEU of a translation, from plain lists or from what ``fairseq-generate`` printed.
+"""SacreBLEU of a translation, from plain lists or from what `fairseq-generate` printed.
 
 A score is only given for a complete translation: every sentence of the test set exactly once, in the test set's order.
 """
@@ -6,6 +6,7 @@ A score is only given for a complete translation: every sentence of the test set
 import sys
 from collections.abc import Sequence
 
+from ..common.command_line import guarded
 from . import score as scores
 from .generated import read_generate_output, read_lines, scored_files, scoring_parser
 from .score import Score, check_sides
@@ -14,7 +15,7 @@ __all__ = ["Score", "corpus_bleu", "main", "read_generate_output", "read_lines"]
 
 
 def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "13a") -> Score:
-    """BLEU of ``hypotheses`` against one reference each.
+    """Compute BLEU of `hypotheses` against one reference each.
 
     Args:
         hypotheses: detokenised sentences, in the order of the references.
@@ -40,12 +41,12 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: 
 
 
 def line(score: Score, split: str, checkpoint: str, connection: str) -> str:
-    """`score.line` of BLEU."""
+    """Return `score.line` of BLEU."""
     return scores.line("BLEU", score, split, checkpoint, connection)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m b2t_fairseq.cli bleu --hypotheses gen.out --references test.de``."""
+    """Score a file, as in `b2t-fairseq bleu --hypotheses gen.out --references test.de`."""
     parser = scoring_parser("bleu", __doc__)
     parser.add_argument("--tokenize", default="13a", help="SacreBLEU's tokenizer (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -54,6 +55,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..common.command_line import guarded
-
     sys.exit(guarded(main))

@@ -1,4 +1,4 @@
-"""What ``fairseq-generate`` printed, read back in the test set's order, and the command line of all text metrics."""
+"""What `fairseq-generate` printed, read back in the test set's order, and the command line of all text metrics."""
 
 import argparse
 import html
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ..common.command_line import Parser
 from ..common.errors import UserError
 from .score import Score, full_signature, line, write_json
 
@@ -20,11 +21,11 @@ UNKNOWN = "<unk>"  # stands in a target for what the vocabulary lacks: such a li
 
 
 def read_generate_output(source: str | os.PathLike | Iterable[str]) -> list[str]:
-    """The best hypothesis of each sentence of ``fairseq-generate``'s output, in the order of the test set.
+    """Return the best hypothesis of each sentence of `fairseq-generate`'s output, in the order of the test set.
 
     Args:
-        source: the file, or its lines. ``D-`` lines (detokenised) are read; ``H-`` lines only if there are no others.
-            With ``--nbest`` the first hypothesis of a sentence, which is the best, is taken.
+        source: the file, or its lines. `D-` lines (detokenised) are read; `H-` lines only if there are no others.
+            With `--nbest` the first hypothesis of a sentence, which is the best, is taken.
 
     Raises:
         UserError: if a sentence number between 0 and the highest is missing, or one comes from two different runs.
@@ -32,17 +33,17 @@ def read_generate_output(source: str | os.PathLike | Iterable[str]) -> list[str]
     name = "the output of generate"
     if isinstance(source, str | os.PathLike):
         name, source = str(source), read_lines(source)
-    found: dict[str, dict[int, str]] = {"D": {}, "H": {}}
+    texts: dict[str, dict[int, str]] = {"D": {}, "H": {}}
     order: dict[str, list[int]] = {"D": [], "H": []}
     for printed in source:
         match = HYPOTHESIS.match(printed.rstrip("\n"))
         if match:
             kind, number, text = match[1], int(match[2]), match[3]
-            found[kind].setdefault(number, text)
+            texts[kind].setdefault(number, text)
             if order[kind][-1:] != [number]:
                 order[kind].append(number)
-    kind = "D" if found["D"] else "H"
-    sentences = found[kind]
+    kind = "D" if texts["D"] else "H"
+    sentences = texts[kind]
     if not sentences:
         raise UserError(f"{name} holds no hypothesis (no D- or H- line): was it written by generate?")
     if len(order[kind]) != len(sentences):
@@ -57,9 +58,9 @@ def read_generate_output(source: str | os.PathLike | Iterable[str]) -> list[str]
 
 
 def check_order(source: str | os.PathLike | Iterable[str], references: Sequence[str]) -> None:
-    """Compares generate's own ``T-`` lines with the references: they must be the same sentences in the same order.
+    """Compare generate's own `T-` lines with the references: they must be the same sentences in the same order.
 
-    What subwords, case, punctuation or tokenisation have changed in a few of them is no mistake, nor is ``<unk>``.
+    What subwords, case, punctuation or tokenisation have changed in a few of them is not a mistake, nor is `<unk>`.
 
     Raises:
         UserError: names the first sentence that stands elsewhere among the references; or, if most stand nowhere there,
@@ -86,19 +87,19 @@ def check_order(source: str | os.PathLike | Iterable[str], references: Sequence[
     if len(strangers) > compared / 2:
         number, text = strangers[0]
         raise UserError(
-            f"{len(strangers)} of the {compared} targets in generate's output are no line of the references, the first "
+            f"{len(strangers)} of the {compared} targets in generate's output are not among the references, the first "
             f"is sentence {number}, {text[:60]!r}: name the references of the test set that was decoded"
         )
 
 
 def bare_text(text: str) -> str:
-    """The letters and digits alone: without what subwords, tokenisers and truecasing change."""
+    """Return the letters and digits alone: without what subwords, tokenisers and truecasing change."""
     text = html.unescape(text.replace("##AT##", ""))  # Moses escapes &, ' and others; a WMT corpus writes - so
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:
-    """The lines of a UTF-8 text file, ended by line feeds only (``splitlines`` would also cut at U+2028)."""
+    """Read the lines of a UTF-8 text file, ended by line feeds only (`splitlines` would also cut at U+2028)."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -106,9 +107,9 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def scoring_parser(command: str, description: str) -> argparse.ArgumentParser:
-    """The options of a command that compares hypotheses with references."""
-    parser = argparse.ArgumentParser(prog=f"b2t-fairseq {command}", description=description.split("\n")[0])
+def scoring_parser(command: str, description: str) -> Parser:
+    """Make the parser of a command that compares hypotheses with references."""
+    parser = Parser(prog=f"b2t-fairseq {command}", description=description.split("\n")[0])
     parser.add_argument(
         "--hypotheses", required=True, metavar="FILE", help="what generate printed, or one sentence a line"
     )
@@ -118,8 +119,8 @@ def scoring_parser(command: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def add_facts(parser: argparse.ArgumentParser) -> None:
-    """The options that say what was scored, and where to write it."""
+def add_facts(parser: Parser) -> None:
+    """Add the options that say what was scored, and where to write it."""
     parser.add_argument("--split", default="test", help="name of the test set, shown with the score")
     parser.add_argument("--checkpoint", default="unknown", help="name of the checkpoint, shown with the score")
     parser.add_argument("--connection", default="unknown", help="connection or whole signature, shown with the score")
@@ -129,7 +130,7 @@ def add_facts(parser: argparse.ArgumentParser) -> None:
 def scored_files(
     options: argparse.Namespace, metric: Callable[[Sequence[str], Sequence[str]], Mapping[str, Score]]
 ) -> None:
-    """Reads both files of `scoring_parser`'s options, scores them, prints a line for each score, and writes JSON."""
+    """Read both files of `scoring_parser`'s options, score them, print a line for each score, and write JSON."""
     references = read_lines(options.references)
     if options.plain:
         hypotheses = read_lines(options.hypotheses)
@@ -140,7 +141,7 @@ def scored_files(
 
 
 def publish(options: argparse.Namespace, scores: Mapping[str, Score]) -> None:
-    """A line for each score on standard output, and ``--json``."""
+    """Print a line for each score, and write `--json`."""
     connection = full_signature(options.connection)
     for name, score in scores.items():
         print(line(name, score, options.split, options.checkpoint, connection))

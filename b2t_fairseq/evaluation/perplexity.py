@@ -1,11 +1,10 @@
-"""Perplexity per word of a language model, from what ``fairseq-eval-lm`` printed, and only if it scored every token.
+"""Perplexity per word of a language model, from what `fairseq-eval-lm` printed, and only if it scored every token.
 
 One sum of negative log-likelihoods, divided by two counts. *ppl* divides by tokens, that is words and line ends: what
 is published for WikiText. *word ppl* divides by the words alone, so that models of different subwords can be compared.
-``<unk>`` is a word like any other.
+`<unk>` is a word like any other.
 """
 
-import argparse
 import math
 import os
 import re
@@ -13,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..common.command_line import Parser, guarded, positive
 from ..common.errors import UserError
 from .generated import add_facts, publish, read_lines
 from .score import Score
@@ -34,7 +34,7 @@ class Evaluation(NamedTuple):
 
 
 def read_eval_lm(source: str | os.PathLike | Iterable[str]) -> Evaluation:
-    """Reads the output of one ``fairseq-eval-lm``.
+    """Read the output of one `fairseq-eval-lm`.
 
     Raises:
         UserError: it does not hold exactly one result, or left tokens out.
@@ -50,20 +50,20 @@ def read_eval_lm(source: str | os.PathLike | Iterable[str]) -> Evaluation:
         raise UserError(f"{name} has {len(tokens)} results: it is the output of more than one run")
     if "skipping tokens with inf scores" in text:
         raise UserError(f"{name}: tokens with an infinite loss were left out, so there is no perplexity")
-    found = {key: pattern.findall(text) for key, pattern in OPTIONS.items()}
-    shown = {key: values[0] if values else "unknown" for key, values in found.items()}
-    return Evaluation(most_exact_bits(*map(float, bits[0])), int(tokens[0].replace(",", "")), **shown)
+    values = {key: pattern.findall(text) for key, pattern in OPTIONS.items()}
+    window = {key: value[0] if value else "unknown" for key, value in values.items()}
+    return Evaluation(most_exact_bits(*map(float, bits[0])), int(tokens[0].replace(",", "")), **window)
 
 
 def most_exact_bits(loss: float, perplexity: float) -> float:
-    """Bits a token from both numbers that eval-lm prints, rounded: for a high perplexity the second has more digits."""
+    """Compute bits a token from both rounded numbers of eval-lm: for a high perplexity the second has more digits."""
     if not math.isfinite(loss) or not 0 < perplexity < math.inf:
         return loss
     return math.log2(perplexity) if PERPLEXITY_STEP / perplexity < LOSS_STEP * math.log(2) else loss
 
 
 def corpus_perplexity(evaluation: Evaluation, lines: Sequence[str], words: int | None = None) -> dict[str, Score]:
-    """Both perplexities of a text.
+    """Compute both perplexities of a text.
 
     Args:
         evaluation: what eval-lm said.
@@ -71,8 +71,8 @@ def corpus_perplexity(evaluation: Evaluation, lines: Sequence[str], words: int |
         words: the number of words, if the tokens are subwords; else tokens are words.
 
     Raises:
-        UserError: eval-lm scored another number of tokens than the text has, or the loss is no number, or there cannot
-            be so many words.
+        UserError: eval-lm scored another number of tokens than the text has, or the loss is not a number, or there
+            cannot be so many words.
     """
     tokens = sum(len(line.split()) + 1 for line in lines)
     if words is not None and not 0 < words <= tokens:
@@ -94,16 +94,16 @@ def corpus_perplexity(evaluation: Evaluation, lines: Sequence[str], words: int |
 
 
 def rounded(bits: float) -> float:
-    """2 ** bits with two decimals; infinity where a float ends."""
+    """Return 2 ** bits with two decimals; infinity where a float ends."""
     return round(2**bits, 2) if bits < 1000 else math.inf
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m b2t_fairseq.cli perplexity --output eval-lm.log --text wiki.test.tokens``."""
-    parser = argparse.ArgumentParser(prog="b2t-fairseq perplexity", description=__doc__.split("\n")[0])
+    """Score a log, as in `b2t-fairseq perplexity --output eval-lm.log --text wiki.test.tokens`."""
+    parser = Parser(prog="b2t-fairseq perplexity", description=__doc__.split("\n")[0])
     parser.add_argument("--output", required=True, metavar="FILE", help="what eval-lm printed")
     parser.add_argument("--text", required=True, metavar="FILE", help="the text that was binarised, tokens and spaces")
-    parser.add_argument("--words", type=int, metavar="N", help="words of the text, if its tokens are subwords")
+    parser.add_argument("--words", type=positive, metavar="N", help="words of the text, if its tokens are subwords")
     add_facts(parser)
     options = parser.parse_args(arguments)
     publish(options, corpus_perplexity(read_eval_lm(options.output), read_lines(options.text), options.words))
@@ -111,6 +111,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..common.command_line import guarded
-
     sys.exit(guarded(main))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy
 
+from ..common.command_line import guarded, not_negative, positive
 from ..common.errors import UserError
 from .generated import scored_files, scoring_parser
 from .score import Score, check_sides
@@ -24,7 +25,7 @@ def corpus_rouge(
     seed: int = 1,
     wordless_as_zero: bool = False,
 ) -> dict[str, Score]:
-    """ROUGE of ``hypotheses`` against one reference each.
+    """Compute ROUGE of `hypotheses` against one reference each.
 
     Args:
         hypotheses: headlines, in the order of the references; an empty one scores 0.
@@ -35,7 +36,7 @@ def corpus_rouge(
             for a published test set, from which no pair can be taken.
 
     Returns:
-        A score for each of `METRICS`; ``counts`` holds the number of sentences and the ends of the interval.
+        A score for each of `METRICS`; `counts` holds the number of sentences and the ends of the interval.
 
     Raises:
         UserError: if the counts differ, or a reference has no word that ROUGE sees (letters a-z and digits) and
@@ -65,7 +66,7 @@ def corpus_rouge(
 def sentence_scores(
     hypotheses: Sequence[str], references: Sequence[str], wordless_as_zero: bool = False
 ) -> tuple[numpy.ndarray, int]:
-    """F1 in percent, a row for each headline, a column for each of `METRICS`; how many references have no word."""
+    """Compute F1 in percent, a row a headline, a column for each of `METRICS`; count the references without a word."""
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 
@@ -78,22 +79,21 @@ def sentence_scores(
         )
     scorer = RougeScorer(list(METRICS.values()), tokenizer=tokenizer)
     pairs = zip(hypotheses, references, strict=True)
-    found = [scorer.score(target=reference, prediction=hypothesis) for hypothesis, reference in pairs]
-    values = 100 * numpy.array([[score[key].fmeasure for key in METRICS.values()] for score in found])
+    results = [scorer.score(target=reference, prediction=hypothesis) for hypothesis, reference in pairs]
+    values = 100 * numpy.array([[score[key].fmeasure for key in METRICS.values()] for score in results])
     return values, len(wordless)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m b2t_fairseq.cli rouge --hypotheses gen.out --references test.title``."""
+    """Score a file, as in `b2t-fairseq rouge --hypotheses gen.out --references test.title`."""
     parser = scoring_parser("rouge", __doc__)
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="samples (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the samples (default: %(default)s)")
+    add = parser.add_argument
+    add("--bootstrap", type=positive, default=1000, metavar="N", help="samples (default: %(default)s)")
+    add("--seed", type=not_negative, default=1, metavar="N", help="of the samples (default: %(default)s)")
     options = parser.parse_args(arguments)
     scored_files(options, lambda *sides: corpus_rouge(*sides, samples=options.bootstrap, seed=options.seed))
     return 0
 
 
 if __name__ == "__main__":
-    from ..common.command_line import guarded
-
     sys.exit(guarded(main))

@@ -1,12 +1,11 @@
 """What every metric returns, and how a score is written down: on one line, and as JSON."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ..common.errors import UserError
+from ..common.files import write_record
 
 
 class Score(NamedTuple):
@@ -18,21 +17,19 @@ class Score(NamedTuple):
 
 
 def line(metric: str, score: Score, split: str, checkpoint: str, connection: str) -> str:
-    """The score as a line that can stand alone: ``BLEU 31.20 | split:… | checkpoint:… | connection:… | nrefs:1|…``."""
+    """Return a line that can stand alone: `BLEU 31.20 | split:… | checkpoint:… | connection:… | nrefs:1|…`."""
     return f"{metric} {score.score:.2f} | split:{split} | checkpoint:{checkpoint} | {connection} | {score.signature}"
 
 
 def write_json(path: str | os.PathLike, scores: Mapping[str, Score], **facts: str) -> None:
-    """Writes scores by metric, with facts such as the split; one score stands at the top level."""
+    """Write scores by metric, with facts such as the split; one score stands at the top level."""
     named = {metric: {"metric": metric, **score._asdict()} for metric, score in scores.items()}
     content = {**next(iter(named.values())), **facts} if len(named) == 1 else {"scores": named, **facts}
-    temporary = Path(f"{path}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_record(path, content)
 
 
 def check_sides(hypotheses: Sequence[str], references: Sequence[str], metric: str) -> None:
-    """Refuses what has no score.
+    """Refuse what has no score.
 
     Raises:
         UserError: no reference, another number of hypotheses than references, or an empty reference.
@@ -47,5 +44,5 @@ def check_sides(hypotheses: Sequence[str], references: Sequence[str], metric: st
 
 
 def full_signature(connection: str) -> str:
-    """A connection's name as a signature; a whole signature stays."""
+    """Return a connection's name as a signature; a whole signature stays."""
     return connection if ":" in connection else f"connection:{connection}"

@@ -2,7 +2,7 @@
 
     rate = (substitutions + deletions + insertions) / reference words
 
-Normalised as by fairseq's ``--scoring wer --wer-lowercase --wer-remove-punct``: lower case, and words that are nothing
+Normalised as by fairseq's `--scoring wer --wer-lowercase --wer-remove-punct`: lower case, and words that are nothing
 but punctuation are taken out (the apostrophe of *don't* stays). In the character rate, spaces count as characters.
 """
 
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+from ..common.command_line import guarded
 from ..common.errors import UserError
 from ..corpora.speech.manifest import read_manifest
 from ..corpora.speech.transcripts import characters, words
@@ -19,7 +20,7 @@ from .score import Score, check_sides
 
 
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """Word error rate in percent.
+    """Compute the word error rate in percent.
 
     Args:
         hypotheses: what was recognised, in the order of the references.
@@ -32,36 +33,36 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Sco
 
 
 def character_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """Character error rate in percent, spaces included; as `word_error_rate`."""
+    """Compute the character error rate in percent, spaces included; as `word_error_rate`."""
     return error_rate(hypotheses, references, characters, "character")
 
 
 def error_rate(
     hypotheses: Sequence[str], references: Sequence[str], split: Callable[[str], list[str]], level: str
 ) -> Score:
-    """The error rate of the items that ``split`` makes of a text."""
+    """Compute the error rate of the items that `split` makes of a text."""
     import jiwer
 
     check_sides(hypotheses, references, "an error rate")
     said, heard = ([" ".join(split(text)) for text in side] for side in (references, hypotheses))
     if empty := [number for number, text in enumerate(said, 1) if not text]:
         raise UserError(f"reference line {empty[0]} holds nothing but punctuation: remove it from the test set")
-    found = jiwer.process_words(said, heard)
+    alignment = jiwer.process_words(said, heard)
     errors = {
-        "substitutions": found.substitutions,
-        "deletions": found.deletions,
-        "insertions": found.insertions,
+        "substitutions": alignment.substitutions,
+        "deletions": alignment.deletions,
+        "insertions": alignment.insertions,
     }
-    total = found.hits + found.substitutions + found.deletions
+    total = alignment.hits + alignment.substitutions + alignment.deletions
     counts = {"utterances": len(references), f"reference_{level}s": total, **errors}
-    told = " + ".join(f"{count} {kind}" for kind, count in errors.items())
+    summary = " + ".join(f"{count} {kind}" for kind, count in errors.items())
     version = importlib.metadata.version("jiwer")
-    signature = f"[{told} in {total} {level}s] level:{level}|case:lower|punctuation:removed|jiwer:{version}"
+    signature = f"[{summary} in {total} {level}s] level:{level}|case:lower|punctuation:removed|jiwer:{version}"
     return Score(round(100 * sum(errors.values()) / total, 2), signature, counts)
 
 
 def error_rates(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Score]:
-    """WER and CER."""
+    """Compute WER and CER."""
     return {
         "WER": word_error_rate(hypotheses, references),
         "CER": character_error_rate(hypotheses, references),
@@ -69,7 +70,7 @@ def error_rates(hypotheses: Sequence[str], references: Sequence[str]) -> dict[st
 
 
 def read_recognised(source: str | os.PathLike | Iterable[str], references: Sequence[str]) -> list[str]:
-    """The hypotheses in ``fairseq-generate``'s output, in the order of the references, which its T- lines must be.
+    """Return the hypotheses in `fairseq-generate`'s output, in the order of the references, which its T- lines must be.
 
     Raises:
         UserError: an utterance is missing or there twice, or the output belongs to other references or another order.
@@ -88,17 +89,17 @@ def read_recognised(source: str | os.PathLike | Iterable[str], references: Seque
 
 
 def detokenised(text: str) -> str:
-    """Sentence pieces joined; plain text stays."""
+    """Join sentence pieces; plain text stays."""
     return text.replace(" ", "").replace("▁", " ").strip() if "▁" in text else text
 
 
 def read_references(path: str | os.PathLike) -> list[str]:
-    """The texts of a manifest (.tsv), or the lines of any other file."""
+    """Read the texts of a manifest (.tsv), or the lines of any other file."""
     return [row["tgt_text"] for row in read_manifest(path)] if str(path).endswith(".tsv") else read_lines(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m b2t_fairseq.cli wer --hypotheses gen.out --references DATA/test.tsv``."""
+    """Score a file, as in `b2t-fairseq wer --hypotheses gen.out --references DATA/test.tsv`."""
     parser = scoring_parser("wer", __doc__)
     options = parser.parse_args(arguments)
     references = read_references(options.references)
@@ -108,6 +109,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from ..common.command_line import guarded
-
     sys.exit(guarded(main))

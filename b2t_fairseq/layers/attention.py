@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import native
+from ..common.errors import UserError
 from .cache import DecodingCache
 from .dropout import Dropout
 from .masks import additive_mask
@@ -36,7 +37,10 @@ class MultiheadAttention(nn.Module):
     ):
         super().__init__()
         if width % heads:
-            raise ValueError(f"the model width {width} is not a multiple of the {heads} attention heads")
+            raise UserError(
+                f"the model width {width} is not a multiple of the {heads} attention heads: choose another width "
+                "(--…-embed-dim) or number of heads (--…-attention-heads)"
+            )
         self.heads, self.head_width = heads, width // heads
         # registered in stock fairseq's order, so that optimizer states, too, fit
         self.k_proj = nn.Linear(memory_width or width, width)

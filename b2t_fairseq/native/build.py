@@ -1,4 +1,4 @@
-"""Compiles the C++ files of this folder on the machine itself, at first use, and keeps the result in the user's cache.
+"""Compile the C++ files of this folder on the machine itself, at first use, and keep the result in the user's cache.
 
 `CXX` names the compiler, as everywhere; with an empty `CXX` nothing is compiled.
 """
@@ -17,6 +17,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from ..common.errors import UserError
+from ..common.files import replacing
+from ..common.processes import run
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +41,7 @@ ARGUMENTS = {
 
 @functools.lru_cache(maxsize=1)
 def kernels() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where they cannot be had; the log says why."""
+    """Return the compiled kernels, or None where they cannot be had; the log says why."""
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     if not sys.platform.startswith("linux") or not compiler or shutil.which(compiler[0]) is None:
         logger.info("no kernels are compiled (no C++ compiler on a Linux machine): torch's operations are used")
@@ -51,33 +55,32 @@ def kernels() -> ctypes.CDLL | None:
     except subprocess.CalledProcessError as error:
         reason = next(iter((error.stderr or "").strip().splitlines()), str(error))
         logger.warning(f"the kernels cannot be compiled, torch's operations are used: {reason}")
-    except OSError as error:  # of the loader, or of the cache's disk
+    except (OSError, UserError) as error:  # of the loader, or of the cache's disk
         logger.warning(f"the compiled kernels cannot be used, torch's operations are: {error}")
     return None
 
 
 def compiled(compiler: list[str]) -> Path:
-    """The library for these sources, compiler and processor; made if it is not in the cache.
+    """Return the library for these sources, compiler and processor; it is made if it is not in the cache.
 
     Raises:
         subprocess.CalledProcessError: the compiler failed.
         OSError: it cannot be started, or the file cannot be written.
+        UserError: the cache's disk is full.
     """
-    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    version = run([*compiler, "--version"])
     parts = (*(source.read_text() for source in SOURCES), *FLAGS, *compiler, version, processor())
     path = cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
     if not path.exists():
         logger.info(f"compiling kernels to {path}")
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # renamed at the end: other processes may be at it
-            run = functools.partial(subprocess.run, cwd=folder, capture_output=True, text=True, check=True)
-            run([*compiler, *FLAGS, "-c", *map(str, SOURCES)])
-            run([*compiler, "-shared", *(f"{source.stem}.o" for source in SOURCES), "-o", "kernels.so"])
-            os.replace(Path(folder, "kernels.so"), path)
+        with tempfile.TemporaryDirectory() as folder, replacing(path) as temporary:  # other processes may be at it, too
+            run([*compiler, *FLAGS, "-c", *map(str, SOURCES)], cwd=folder)
+            run([*compiler, "-shared", *(f"{source.stem}.o" for source in SOURCES), "-o", str(temporary)], cwd=folder)
     return path
 
 
 def processor() -> str:
-    """What -march=native depends on: a home may be shared by machines with different processors."""
+    """Return what -march=native depends on: a home may be shared by machines with different processors."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     wanted = ("model name", "flags", "Features", "CPU part")
@@ -85,7 +88,7 @@ def processor() -> str:
 
 
 def cache_folder() -> Path:
-    """b2t_fairseq in the user's cache; where that cannot be written, a temporary folder of this process."""
+    """Return b2t_fairseq in the user's cache; where that cannot be written, a temporary folder of this process."""
     with contextlib.suppress(OSError, RuntimeError):  # the second: a user without a home, as in containers
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "b2t_fairseq")
         folder.mkdir(parents=True, exist_ok=True)

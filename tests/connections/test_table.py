@@ -5,6 +5,7 @@ import re
 import pytest
 from builders import ALL_CONNECTIONS
 
+from b2t_fairseq import UserError
 from b2t_fairseq.analysis.connections_table import main, table
 
 D, N, M = 64, 4, 3
@@ -52,7 +53,6 @@ def test_it_is_printed(capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--layers", "0-3"], ["--layers", "six"], ["--width", "0"], ["--width", "200"]])
-def test_wrong_sizes_are_refused(arguments, capsys):
-    with pytest.raises(SystemExit):
+def test_wrong_sizes_are_refused(arguments):
+    with pytest.raises(UserError, match=f"{arguments[1]}.* must be "):
         main(arguments)
-    assert f"'{arguments[1]}' must be" in capsys.readouterr().err

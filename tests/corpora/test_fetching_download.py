@@ -191,7 +191,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_next_run_goes_on(server, t
 KILLED = """
 import sys
 from pathlib import Path
-from b2t_fairseq.corpora.acquire.download import Source, fetch
+from b2t_fairseq.corpora.fetching.download import Source, fetch
 fetch(Source(sys.argv[1], (sys.argv[2],), None, sys.argv[3], "the test"), Path(sys.argv[4]))
 """
 

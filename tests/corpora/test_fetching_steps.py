@@ -122,8 +122,8 @@ def test_two_at_a_time_are_refused(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from b2t_fairseq.corpora.acquire.manifest import Manifest
-from b2t_fairseq.corpora.acquire.steps import step
+from b2t_fairseq.corpora.fetching.manifest import Manifest
+from b2t_fairseq.corpora.fetching.steps import step
 
 def work(folder):
     for number in range(1000):

@@ -22,7 +22,7 @@ CALLERS = {"train": 24, "valid": 5, "test": 6}  # no caller is in two splits
 
 
 def generate(folder: str | Path, sizes: Mapping[str, int] = SIZES, seed: int = 1) -> None:
-    """Writes ``folder/SPLIT/caller/number/ID.flac`` and the transcripts.
+    """Writes `folder/SPLIT/caller/number/ID.flac` and the transcripts.
 
     Args:
         folder: created; what is in it stays.
@@ -76,7 +76,7 @@ def dial(number: str, line: Mapping[str, float], rng: np.random.Generator) -> np
 
 
 def words(number: str) -> str:
-    """``407`` -> ``four zero seven``."""
+    """`407` -> `four zero seven`."""
     return " ".join(WORDS[int(digit)] for digit in number)
 
 

@@ -1,4 +1,4 @@
-"""English prose that comes with every Python: the language reference, as ``pydoc_data.topics`` holds it for ``help()``.
+"""English prose that comes with every Python: the language reference, as `pydoc_data.topics` holds it for `help()`.
 
 Paragraphs are lines, tokenised as WikiText's; grammar rules, examples and tables are left out. Topics are
 split by a hash of their names, so that a split stays what it is when Python gains a topic. Topics quote each other at
@@ -27,7 +27,7 @@ def load() -> Text:
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise CorpusError("this Python was packed without pydoc_data.topics; name a text with --data.") from error
+        raise CorpusError("this Python was packed without pydoc_data.topics; name a text with --data") from error
     parts: dict[str, list[str]] = {"test": [], "valid": [], "train": []}
     seen: set[str] = set()
     for split in parts:  # in this order: evaluation keeps its paragraphs, training gives way

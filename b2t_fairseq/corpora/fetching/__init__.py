@@ -1,1 +1,1 @@
-"""Getting large corpora: downloads that go on where they stopped, safe extraction, atomic steps, and their record."""
+"""Getting large corpora: downloads that resume where they stopped, safe extraction, atomic steps, and their record."""

@@ -1,25 +1,25 @@
 """Downloads from several mirrors that survive broken connections, dead mirrors, kills and wrong files.
 
 A file arrives as NAME.part, next to NAME.part.json, which says what it is a part of; it gets its name when size and
-checksum are right. ``If-Range`` makes the server send the rest only of the very file that was begun.
+checksum are right; this is the one temporary name that outlives its process, so that the next run can resume.
+`If-Range` makes the server send the rest only of the very file that was begun.
 """
 
-import contextlib
 import hashlib
 import http.client
-import json
 import os
 import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from tqdm import tqdm
 
 from ...common.errors import UserError
-from ...common.files import disk_full_as_one_line
+from ...common.files import disk_full_as_one_line, read_record, write_record
 from ...version import __version__
 from .manifest import Manifest, say
 from .steps import need_space, size_of
@@ -59,7 +59,7 @@ class Broken(Exception):
 
 
 def obtain(source: Source, manifest: Manifest, given: Path | None = None) -> Path:
-    """The file from the folder the user gave, or from the Internet into ``downloads``; recorded in the manifest.
+    """Return the file from the folder the user gave, or from the Internet into `downloads`; note it in the manifest.
 
     Raises:
         UserError: it is not in the folder, is not what its checksum says, or cannot be fetched.
@@ -90,7 +90,7 @@ def obtain(source: Source, manifest: Manifest, given: Path | None = None) -> Pat
 
 
 def is_whole(path: Path, source: Source, record: dict[str, Any]) -> bool:
-    """Whether a file from an earlier run is there and right; one that is not is taken away."""
+    """Return whether a file from an earlier run is there and right; one that is not is removed."""
     if not path.is_file():
         return False
     status = path.stat()
@@ -108,7 +108,7 @@ def is_whole(path: Path, source: Source, record: dict[str, Any]) -> bool:
 
 
 def mismatch(source: Source, record: dict[str, Any]) -> str | None:
-    """What is wrong with a file of this size and these digests."""
+    """Return what is wrong with a file of this size and these digests."""
     if source.size is not None and record["size"] != source.size:
         return f"has {record['size']:,} bytes instead of {source.size:,}"
     kind, _, wanted = (source.checksum or "").partition(":")
@@ -118,17 +118,17 @@ def mismatch(source: Source, record: dict[str, Any]) -> str | None:
 
 
 def digests(path: Path, source: Source) -> dict[str, str]:
-    """SHA-256 of a file, and the kind of digest that its checksum is of."""
-    found = {kind: hashlib.new(kind) for kind in {"sha256", (source.checksum or "sha256:").partition(":")[0]}}
+    """Return the SHA-256 of a file, and the kind of digest that its checksum is of."""
+    hashes = {kind: hashlib.new(kind) for kind in {"sha256", (source.checksum or "sha256:").partition(":")[0]}}
     with open(path, "rb") as file:
         while block := file.read(BLOCK):
-            for digest in found.values():
+            for digest in hashes.values():
                 digest.update(block)
-    return {kind: digest.hexdigest() for kind, digest in found.items()}
+    return {kind: digest.hexdigest() for kind, digest in hashes.items()}
 
 
 def fetch(source: Source, folder: Path) -> str:
-    """Fetches ``folder/NAME`` from the first mirror that has it; returns the URL.
+    """Fetch `folder/NAME` from the first mirror that has it; return the URL.
 
     Raises:
         UserError: no mirror delivers it, or the disk is full; what has arrived stays and is used by the next run.
@@ -151,7 +151,7 @@ def fetch(source: Source, folder: Path) -> str:
 
 
 def fetch_from(url: str, source: Source, part: Path) -> None:
-    """Fills ``part`` from one mirror, as often as it takes; a wrong checksum of a resumed file gets one fresh start."""
+    """Fill `part` from one mirror, as often as it takes; a wrong checksum of a resumed file gets one fresh start."""
     attempt, fresh_start = 0, False
     while True:
         before = size_of(part)
@@ -175,7 +175,7 @@ def fetch_from(url: str, source: Source, part: Path) -> None:
 
 
 def transfer(url: str, source: Source, part: Path) -> bool:
-    """One connection: appends to ``part`` what is missing, or begins anew if the server cannot or must not go on.
+    """Open one connection: append to `part` what is missing, or begin anew if the server cannot or must not resume.
 
     Returns:
         Whether an earlier part was kept.
@@ -195,7 +195,7 @@ def transfer(url: str, source: Source, part: Path) -> bool:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as answer:
             start, total = place_of(answer, start, begun, source, part)
             note = {"url": url, "total": total, "validator": validator_of(answer)}
-            part.with_name(part.name + ".json").write_text(json.dumps(note), encoding="utf-8")
+            write_record(note_of(part), note)
             need_space(part.parent, max(0, (total or source.size or 0) - start), f"fetching {source.name}")
             receive(answer, part, start, total, source.name)
     except urllib.error.HTTPError as error:
@@ -214,7 +214,7 @@ def transfer(url: str, source: Source, part: Path) -> bool:
 
 
 def place_of(answer: Any, start: int, begun: dict | None, source: Source, part: Path) -> tuple[int, int | None]:
-    """Where the answer's bytes belong, and how long the file is; drops the part if they are not its continuation."""
+    """Return where the answer's bytes belong and how long the file is; drop a part that they do not continue."""
     if answer.headers.get("Content-Type", "").startswith("text/html") and not source.name.endswith(".html"):
         raise MirrorFailed("the server sends a web page instead of the file")
     length = answer.headers.get("Content-Length")
@@ -233,7 +233,7 @@ def place_of(answer: Any, start: int, begun: dict | None, source: Source, part: 
 
 
 def receive(answer: Any, part: Path, start: int, total: int | None, name: str) -> None:
-    """Writes the bytes as they come."""
+    """Write the bytes as they come."""
     bar = tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, unit_divisor=1000, disable=None)
     with bar, disk_full_as_one_line(part), open(part, "ab" if start else "wb") as file:
         while block := answer.read1(BLOCK):
@@ -244,26 +244,30 @@ def receive(answer: Any, part: Path, start: int, total: int | None, name: str) -
 
 
 def begun_part(part: Path, source: Source, url: str) -> dict | None:
-    """What is known about a part, if its rest may be fetched from ``url``.
+    """Return what is known about a part, if its rest may be fetched from `url`.
 
     From the same address it may if the server can tell whether the file is still the same, or a checksum will; from
     another mirror only if a checksum will.
     """
-    with contextlib.suppress(OSError, ValueError):
-        begun = json.loads(part.with_name(part.name + ".json").read_text(encoding="utf-8"))
-        if source.checksum or (begun["url"] == url and begun["validator"]):
-            return begun
+    begun = read_record(note_of(part), url=str, total=(int, NoneType), validator=(str, NoneType))
+    if begun and (source.checksum or (begun["url"] == url and begun.get("validator"))):
+        return begun
     return None
 
 
+def note_of(part: Path) -> Path:
+    """Return where it is written what a part is a part of."""
+    return part.with_name(part.name + ".json")
+
+
 def validator_of(answer: Any) -> str | None:
-    """What ``If-Range`` may carry: a strong ETag, else the date of the last change."""
+    """Return what `If-Range` may carry: a strong ETag, else the date of the last change."""
     tag = answer.headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
 def forget(part: Path, keep_part: bool = False) -> None:
-    """Takes away a part and its note."""
+    """Remove a part and its note."""
     if not keep_part:
         part.unlink(missing_ok=True)
-    part.with_name(part.name + ".json").unlink(missing_ok=True)
+    note_of(part).unlink(missing_ok=True)

@@ -32,7 +32,7 @@ DAMAGED = (
 def extract(
     archive: Path, folder: Path, keep: Callable[[str], str | None] = lambda name: name, limit: int | None = None
 ) -> dict[str, int]:
-    """Unpacks a tar (plain, gz, bz2, xz), zip or gz file into ``folder``.
+    """Unpacks a tar (plain, gz, bz2, xz), zip or gz file into `folder`.
 
     Args:
         archive: the file; what it is, is seen by its content, not its name.

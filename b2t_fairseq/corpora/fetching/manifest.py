@@ -1,18 +1,17 @@
-"""``manifest.json``: where a corpus came from, what was checked, which versions made it, and what is in it."""
+"""`manifest.json`: where a corpus came from, what was checked, which versions made it, and what is in it."""
 
 import contextlib
-import fcntl
 import importlib.metadata
-import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import write_record
+from ...common.files import holds, locked, read_record, write_record
 from ...version import __version__
 
 PACKAGES = (
@@ -27,8 +26,12 @@ PACKAGES = (
 )
 
 
+#: what the entries of a section that outlives a run must hold
+SECTIONS = {"sources": {"sha256": str, "verified": str}, "steps": {"counts": dict}}
+
+
 def say(text: str) -> None:
-    """Progress is for people: it goes to stderr."""
+    """Print progress to stderr: it is for people."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -42,7 +45,7 @@ class Published:
 
 
 class Manifest:
-    """The record of one prepared corpus; every change is written at once, under a temporary name first.
+    """The record of one prepared corpus; every change is written at once.
 
     Attributes:
         folder: the corpus' folder, which is made.
@@ -53,19 +56,16 @@ class Manifest:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.path = self.folder / "manifest.json"
-        self.content: dict[str, Any] = {"corpus": corpus}
-        with contextlib.suppress(OSError, ValueError):
-            self.content = json.loads(self.path.read_text(encoding="utf-8"))
-        if isinstance(self.content, dict) and isinstance(self.content.get("corpus"), str):
-            self.content["corpus"] = self.content["corpus"].replace("-", "_")  # an older version's spelling
-        if not isinstance(self.content, dict) or self.content.get("corpus") != corpus.replace("-", "_"):
+        self.content = read_record(self.path, corpus=str) or {"corpus": corpus}
+        self.content["corpus"] = self.content["corpus"].replace("-", "_")  # an older version's spelling
+        if self.content["corpus"] != corpus.replace("-", "_"):
             raise UserError(f"{self.path} belongs to another corpus than {corpus}: choose another --output")
-        for section in ("sources", "steps"):
-            self.content.setdefault(section, {})
+        for section, types in SECTIONS.items():
+            self.content[section] = entries(self.content.get(section), types)
         self.content["versions"], self.content["checks"] = versions(), {}
 
     def record(self, section: str, name: str, entry: Any) -> None:
-        """Sets one entry and saves."""
+        """Set one entry and save."""
         self.content.setdefault(section, {})[name] = entry
         self.save()
 
@@ -73,34 +73,37 @@ class Manifest:
         """Write the file."""
         write_record(self.path, self.content)
 
-    def check(self, published: Published, found: int) -> bool:
-        """Compares a count with the published one; says so if they differ, and records both."""
-        agrees = abs(found - published.number) <= published.within
+    def check(self, published: Published, number: int) -> bool:
+        """Compare a count with the published one; warn if they differ, and record both."""
+        agrees = abs(number - published.number) <= published.within
         about = f" (± {published.within:,})" if published.within else ""
         if not agrees:
             say(
-                f"warning: {published.what}: {found:,}, but {published.number:,}{about} are published; these are not "
-                "the paper's data, or not all of them (the work goes on)"
+                f"warning: {published.what}: {number:,}, but {published.number:,}{about} are published; these are not "
+                "the paper's data, or not all of them (the preparation continues)"
             )
-        entry = {"found": found, "published": published.number, "within": published.within, "agrees": agrees}
+        entry = {"found": number, "published": published.number, "within": published.within, "agrees": agrees}
         self.record("checks", published.what, entry)
         return agrees
 
     @contextlib.contextmanager
-    def locked(self):
-        """Only one preparation at a time works in the folder; the lock ends with the process, however that ends."""
-        with open(self.folder / ".lock", "w", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another preparation is working in {self.folder}: wait for it or stop it") from None
+    def locked(self) -> Iterator["Manifest"]:
+        """Keep a second preparation out of the folder."""
+        with locked(self.folder, "preparation"):
             yield self
 
 
+def entries(section: Any) -> dict[str, dict]:
+    """Return the entries of a section as read from a file: those that hold names and values, as all of ours do."""
+    return (
+        {name: entry for name, entry in section.items() if isinstance(entry, dict)} if isinstance(section, dict) else {}
+    )
+
+
 def versions() -> dict[str, str]:
-    """Python, this package and the packages that make the data."""
-    found = {"python": platform.python_version(), "b2t_fairseq": __version__}
+    """Return the versions of Python, this package and the packages that make the data."""
+    installed = {"python": platform.python_version(), "b2t_fairseq": __version__}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed

@@ -1,21 +1,20 @@
 """Text files line by line on all cores: a file is cut at line ends, and the parts come back in order.
 
-Lines end at LF. A worker makes its function once, by ``make(*arguments)``; memory is bounded by the parts in work.
+Lines end at LF. A worker makes its function once, by `make(*arguments)`; memory is bounded by the parts in work.
 """
 
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from ...common import processes
 from ...common.errors import UserError
-from ...common.processes import end_with_parent
 
 PART = 4 << 20  # bytes
 _convert: Callable[[str], str]  # of this worker
@@ -24,7 +23,7 @@ _convert: Callable[[str], str]  # of this worker
 def convert_lines(
     source: Path, target: Path, make: Callable[..., Callable[[str], str]], arguments: Iterable[Any], workers: int
 ) -> dict[str, float]:
-    """Writes ``target``: each line of ``source`` (with its LF, if it has one) through the function that ``make`` gives.
+    """Write `target`: each line of `source` (with its LF, if it has one) through the function that `make` gives.
 
     Returns:
         Counts: lines, seconds and lines per second.
@@ -42,13 +41,13 @@ def convert_lines(
 
 
 def results(source: Path, bounds: list, make: Callable, arguments: tuple, workers: int) -> Iterator[tuple]:
-    """The converted parts, in order."""
+    """Yield the converted parts, in order."""
     jobs = [(source, begin, end) for begin, end in bounds]
     if workers == 1 or len(jobs) < 2:
         start_worker(make, arguments)
         yield from map(convert_part, jobs)
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), context(), start_child, (make, arguments)) as pool:
+    with processes.workers(min(workers, len(jobs)), method(), start_worker, (make, arguments)) as pool:
         try:
             yield from pool.map(convert_part, jobs)
         except BrokenProcessPool:
@@ -57,25 +56,19 @@ def results(source: Path, bounds: list, make: Callable, arguments: tuple, worker
             ) from None
 
 
-def context() -> multiprocessing.context.BaseContext:
-    """Forked workers where possible: they do nothing but Python, and need not import torch again for seconds."""
-    return multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn")
-
-
-def start_child(make: Callable, arguments: tuple) -> None:
-    """Begins a worker in a process of its own."""
-    end_with_parent()
-    start_worker(make, arguments)
+def method() -> str:
+    """Fork workers where possible: they do nothing but Python, and need not import torch again for seconds."""
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def start_worker(make: Callable, arguments: tuple) -> None:
-    """Makes the worker's function."""
+    """Make the worker's function."""
     global _convert
     _convert = make(*arguments)
 
 
 def convert_part(job: tuple[Path, int, int]) -> tuple[int, int, bytes]:
-    """Bytes read, lines and the result of one part."""
+    """Return bytes read, lines and the result of one part."""
     source, begin, end = job
     with open(source, "rb") as file:
         file.seek(begin)
@@ -91,7 +84,7 @@ def convert_part(job: tuple[Path, int, int]) -> tuple[int, int, bytes]:
 
 
 def cut(path: Path, size: int) -> Iterator[tuple[int, int]]:
-    """Places (begin, end) of parts of about ``size`` bytes that end where a line does."""
+    """Yield places (begin, end) of parts of about `size` bytes that end where a line does."""
     whole = os.path.getsize(path)
     begin = 0
     with open(path, "rb") as file:
@@ -104,7 +97,7 @@ def cut(path: Path, size: int) -> Iterator[tuple[int, int]]:
 
 
 def count_lines(path: Path) -> int:
-    """Lines of a file; the last one counts without its LF, too."""
+    """Count the lines of a file; the last one counts without its LF, too."""
     lines, last = 0, b"\n"
     with open(path, "rb") as file:
         while block := file.read(PART):

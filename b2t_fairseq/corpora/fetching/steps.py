@@ -5,7 +5,6 @@ step, which the next run skips, or none. The process' number is in the name beca
 that still write: what they write then never meets what the next run makes.
 """
 
-import contextlib
 import glob
 import hashlib
 import json
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import disk_full_as_one_line
+from ...common.files import disk_full_as_one_line, put_in_place, read_record, write_record
 from .manifest import Manifest, say
 
 RECORD = ".step.json"
@@ -30,35 +29,35 @@ def step(
     work: Callable[[Path], Mapping[str, Any] | None],
     resumes: bool = False,
 ) -> Path:
-    """Runs ``work`` on an empty folder unless an earlier run has made the same from the same.
+    """Run `work` on an empty folder unless an earlier run has made the same from the same.
 
     Args:
         manifest: the record; the step's counts go there, too.
         name: the folder to make, inside the manifest's; may have a parent, "audio/dev-clean".
         inputs: everything that decides the result: options, files (see `stamp_of`), earlier steps (see `made_by`).
         work: fills the folder it is given; returns counts.
-        resumes: ``work`` itself goes on in a folder that it left half-done.
+        resumes: `work` itself resumes in a folder that it left half-done.
 
     Returns:
         The folder.
     """
     folder = manifest.folder / name
     fingerprint = hash_of({"step": name, **inputs})
-    record = read_record(folder)
-    if record and record.get("fingerprint") == fingerprint and record.get("files") == files_in(folder):
+    record = record_of(folder)
+    if record and record["fingerprint"] == fingerprint and record["files"] == files_in(folder):
         say(f"{name}: done before, kept")
         manifest.record("steps", name, record)
         return folder
-    if folder.exists() and record is None and any(folder.iterdir()):
+    is_ours = (folder / RECORD).exists()  # also with a damaged record
+    if folder.exists() and not is_ours and any(folder.iterdir()):
         raise UserError(f"{folder} was not made by this command: move it away or choose another --output")
-    if record:
+    if is_ours:
         say(f"{name}: made from other inputs or options, or changed since; it is made again")
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    old, mark = folder.with_name(f"{folder.name}.old"), partial / (RECORD + ".begun")
-    mine = None
+    mark, mine = partial / (RECORD + ".begun"), None
     for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.partial"):
         begun = left / mark.name
-        if resumes and not mine and begun.is_file() and begun.read_text(encoding="utf-8") == fingerprint:
+        if resumes and not mine and begun.is_file() and begun.read_bytes() == fingerprint.encode():
             mine = left
         else:
             shutil.rmtree(left, ignore_errors=True)
@@ -66,7 +65,6 @@ def step(
         os.replace(mine, partial)
     partial.mkdir(parents=True, exist_ok=True)
     mark.write_text(fingerprint, encoding="utf-8")
-    shutil.rmtree(old, ignore_errors=True)
     say(f"{name}: started")
     began = time.monotonic()
     with disk_full_as_one_line(partial):
@@ -74,65 +72,59 @@ def step(
         mark.unlink()
         seconds = round(time.monotonic() - began, 1)
         record = {"fingerprint": fingerprint, "files": files_in(partial), "counts": counts, "seconds": seconds}
-        (partial / RECORD).write_text(json.dumps(record), encoding="utf-8")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
+        write_record(partial / RECORD, record)
+    put_in_place(partial, folder)
     manifest.record("steps", name, record)
-    told = ", ".join(
+    summary = ", ".join(
         f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in counts.items()
     )
-    say(f"{name}: done in {seconds:.0f} s{': ' + told if told else ''}")
+    say(f"{name}: done in {seconds:.0f} s{': ' + summary if summary else ''}")
     return folder
 
 
 def counts_of(folder: Path) -> dict[str, Any]:
-    """What a finished step counted."""
-    return (read_record(folder) or {}).get("counts", {})
+    """Return what a finished step counted."""
+    return (record_of(folder) or {"counts": {}})["counts"]
 
 
 def made_by(folder: Path) -> str:
-    """The fingerprint of a finished step, to be an input of the next."""
-    return (read_record(folder) or {}).get("fingerprint", "")
+    """Return the fingerprint of a finished step, to be an input of the next."""
+    return (record_of(folder) or {"fingerprint": ""})["fingerprint"]
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """What a finished step wrote into its folder."""
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return record if isinstance(record, dict) else None
-    return None
+def record_of(folder: Path) -> dict[str, Any] | None:
+    """Read what a finished step wrote into its folder."""
+    return read_record(folder / RECORD, fingerprint=str, files=str, counts=dict)
 
 
 def files_in(folder: Path) -> str:
-    """Changes when a file is missing, new, or of another size."""
-    found = []
+    """Return a text that changes when a file is missing, new, or of another size."""
+    files = []
     for place, folders, names in os.walk(folder):
         folders.sort()
         inside = os.path.relpath(place, folder)
-        found += [(inside, name, size_of(os.path.join(place, name))) for name in sorted(names) if name != RECORD]
-    return f"{len(found)} files, {sum(size for *_, size in found)} bytes, {hash_of(found)}"
+        files += [(inside, name, size_of(os.path.join(place, name))) for name in sorted(names) if name != RECORD]
+    return f"{len(files)} files, {sum(size for *_, size in files)} bytes, {hash_of(files)}"
 
 
 def size_of(path: str | os.PathLike) -> int:
-    """Bytes; 0 for what is not there, such as the other end of a link."""
+    """Return the size in bytes; 0 for what is not there, such as the other end of a link."""
     return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
 def hash_of(content: Any) -> str:
-    """Sixteen hexadecimal digits of whatever JSON can hold."""
+    """Return sixteen hexadecimal digits for whatever JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def stamp_of(path: Path) -> list:
-    """Name, size and time of change of a file that the user gave."""
+    """Return name, size and time of change of a file that the user gave."""
     status = path.stat()
     return [path.name, status.st_size, status.st_mtime_ns]
 
 
 def need_space(folder: Path, size: int, what: str) -> None:
-    """Refuses to begin what the disk cannot hold."""
+    """Refuse to begin what the disk cannot hold."""
     free = shutil.disk_usage(folder).free
     if free < size:
         raise UserError(
@@ -142,7 +134,7 @@ def need_space(folder: Path, size: int, what: str) -> None:
 
 
 def need_space_for_all(folder: Path, size: int, result: str) -> None:
-    """Refuses to begin a corpus that will not fit; what an earlier run left in the folder is part of its size."""
+    """Refuse to begin a corpus that will not fit; what an earlier run left in the folder is part of its size."""
     if not (folder / result).exists():
         used = sum(size_of(os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)
         need_space(folder, size - used, "what is left to do")

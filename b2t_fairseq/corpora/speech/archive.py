@@ -1,12 +1,11 @@
 """Features of many audio files as fairseq's speech tasks read them: one uncompressed zip and one manifest a split.
 
-A file that cannot be used never ends the work: it is left out, and the split's ``skipped.tsv`` says why.
+A file that cannot be used never ends the work: it is left out, and the split's `skipped.tsv` says why.
 """
 
 import contextlib
 import hashlib
 import io
-import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...common.files import replacing
+from ...common.files import read_record, replacing, write_record
 from .features import AudioError, speech_features
 from .file_workers import in_processes
 from .manifest import COLUMNS, write_table
@@ -48,18 +47,18 @@ class Summary:
 
     def __str__(self) -> str:
         hours = self.frames / 360_000
-        told = f"{self.split}: {self.utterances:,} utterances, {hours:.2f} hours"
+        kept = f"{self.split}: {self.utterances:,} utterances, {hours:.2f} hours"
         if not self.skipped:
-            return told
+            return kept
         first = "; ".join(f"{name} ({reason})" for name, reason in self.skipped[:SHOWN_REASONS])
         more = f"; … all in {self.split}.skipped.tsv" if len(self.skipped) > SHOWN_REASONS else ""
-        return f"{told}; {len(self.skipped):,} left out: {first}{more}"
+        return f"{kept}; {len(self.skipped):,} left out: {first}{more}"
 
 
 def extract_split(
     split: str, utterances: Sequence[Utterance], skipped: Sequence[tuple[str, str]], data: Path, workers: int
 ) -> Summary:
-    """Writes ``data/features/SPLIT.zip``, ``data/SPLIT.tsv`` and, if any was left out, ``data/SPLIT.skipped.tsv``.
+    """Write `data/features/SPLIT.zip`, `data/SPLIT.tsv` and, if any was left out, `data/SPLIT.skipped.tsv`.
 
     A split that is there already, made from the same files and texts, is kept.
 
@@ -73,42 +72,50 @@ def extract_split(
     (data / FOLDER).mkdir(parents=True, exist_ok=True)
     record, archive = data / FOLDER / f"{split}.json", data / FOLDER / f"{split}.zip"
     stamp = fingerprint(utterances, skipped)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(record.read_text(encoding="utf-8"))
-        if known.pop("fingerprint") == stamp and archive.exists() and (data / f"{split}.tsv").exists():
-            return Summary(**known)
+    if archive.exists() and (data / f"{split}.tsv").exists() and (summary := read_summary(record, stamp)):
+        return summary
     limit = LONGEST_IN_TRAINING if split.startswith("train") else LONGEST
     rows, left_out, frames = [], list(skipped), 0
     with replacing(archive) as temporary, ZipOfFeatures(temporary) as features:
-        for utterance, found in zip(utterances, extracted(utterances, split, workers), strict=True):
-            reason = found if isinstance(found, str) else length_is_wrong(len(found), limit)
+        for utterance, result in zip(utterances, extracted(utterances, split, workers), strict=True):
+            reason = result if isinstance(result, str) else length_is_wrong(len(result), limit)
             if reason:
                 left_out.append((utterance.id, reason))
                 continue
-            offset, size = features.add(utterance.id, found)
-            frames += len(found)
+            offset, size = features.add(utterance.id, result)
+            frames += len(result)
             place = f"{archive.name}:{offset}:{size}"
-            rows.append((utterance.id, place, len(found), utterance.text, utterance.speaker))
+            rows.append((utterance.id, place, len(result), utterance.text, utterance.speaker))
     write_table(data / f"{split}.tsv", COLUMNS, rows)
     if left_out:
         write_table(data / f"{split}.skipped.tsv", ("name", "reason"), left_out)
     else:
         (data / f"{split}.skipped.tsv").unlink(missing_ok=True)
     summary = Summary(split, len(rows), frames, left_out)
-    with replacing(record) as temporary:
-        temporary.write_text(json.dumps({"fingerprint": stamp, **asdict(summary)}), encoding="utf-8")
+    write_record(record, {"fingerprint": stamp, **asdict(summary)})
     return summary
 
 
+def read_summary(record: Path, stamp: str) -> Summary | None:
+    """Return what became of a split when it was extracted before, if it was from the same files and texts."""
+    known = read_record(record, fingerprint=str, split=str, utterances=int, frames=int, skipped=list)
+    if known is None or known["fingerprint"] != stamp:
+        return None
+    with contextlib.suppress(TypeError, ValueError):
+        skipped = [(str(name), str(reason)) for name, reason in known["skipped"]]
+        return Summary(known["split"], known["utterances"], known["frames"], skipped)
+    return None
+
+
 def length_is_wrong(frames: int, limit: int) -> str | None:
-    """Why an utterance of so many frames is left out, or None."""
+    """Return why an utterance of so many frames is left out, or None."""
     if frames < SHORTEST:
         return f"too short: {frames} frames, the least is {SHORTEST}"
     return f"too long: {frames} frames, the most is {limit}" if frames > limit else None
 
 
 def extracted(utterances: Sequence[Utterance], split: str, workers: int) -> Iterator[np.ndarray | str]:
-    """For each utterance its features (frames, 80), or why there are none; a bar shows the progress."""
+    """Yield for each utterance its features (frames, 80), or why there are none; a bar shows the progress."""
     from tqdm import tqdm
 
     paths = [utterance.audio for utterance in utterances]
@@ -120,7 +127,7 @@ def extracted(utterances: Sequence[Utterance], split: str, workers: int) -> Iter
 
 
 def features_or_reason(path: Path) -> np.ndarray | str:
-    """The features of one file, or what is wrong with it: no file may end the extraction of all others."""
+    """Return the features of one file, or what is wrong with it: no file may end the extraction of all others."""
     try:
         return speech_features(path)
     except AudioError as error:
@@ -144,7 +151,7 @@ class ZipOfFeatures:
         self.file.close()
 
     def add(self, name: str, features: np.ndarray) -> tuple[int, int]:
-        """Stores one array; returns the offset and the size of its bytes in the file."""
+        """Store one array; return the offset and the size of its bytes in the file."""
         buffer = io.BytesIO()
         np.save(buffer, features)
         member = zipfile.ZipInfo(f"{name}.npy")  # a fixed date: the same features give the same file
@@ -153,13 +160,13 @@ class ZipOfFeatures:
 
 
 def fingerprint(utterances: Sequence[Utterance], skipped: Sequence[tuple[str, str]]) -> str:
-    """Changes when a name, a text, a file's size or its time of change does, or a limit of ours."""
+    """Return a text that changes when a name, a text, a file's size or its time of change does, or a limit of ours."""
     content = hashlib.sha256(repr((SHORTEST, LONGEST_IN_TRAINING, LONGEST, list(skipped))).encode())
     for utterance in utterances:
         try:
             status = os.stat(utterance.audio)
-            found = (status.st_size, status.st_mtime_ns)
+            state = (status.st_size, status.st_mtime_ns)
         except OSError:
-            found = ()
-        content.update(repr((utterance.id, utterance.text, utterance.speaker, found)).encode())
+            state = ()
+        content.update(repr((utterance.id, utterance.text, utterance.speaker, state)).encode())
     return content.hexdigest()[:16]

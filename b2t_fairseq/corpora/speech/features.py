@@ -66,14 +66,14 @@ def wav_is_cut(path: Path) -> bool:
 
 
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """A waveform (samples,) from ``rate`` to 16 kHz."""
+    """A waveform (samples,) from `rate` to 16 kHz."""
     if rate == RATE:
         return waveform
     return change_speed(waveform, Fraction(rate, RATE))
 
 
 def change_speed(waveform: np.ndarray, factor: Fraction) -> np.ndarray:
-    """The waveform (samples,) played ``factor`` times as fast, by scipy's polyphase filter."""
+    """The waveform (samples,) played `factor` times as fast, by scipy's polyphase filter."""
     from scipy.signal import resample_poly
 
     return resample_poly(waveform, factor.denominator, factor.numerator).astype(np.float32)
@@ -100,7 +100,7 @@ def speech_features(path: str | os.PathLike) -> np.ndarray:
 
 
 def finite(features: np.ndarray, name: str | os.PathLike) -> np.ndarray:
-    """The filter banks (frames, 80) of the audio ``name``, if they are numbers; samples of 1e30 have none."""
+    """The filter banks (frames, 80) of the audio `name`, if they are numbers; samples of 1e30 have none."""
     if not np.isfinite(features).all():
         raise AudioError(f"{name}: its filter banks are not finite numbers")
     return features

@@ -1,16 +1,12 @@
 """Many files on all cores, in order; a file that kills the process at work on it costs that file only."""
 
-import contextlib
-import multiprocessing
-import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from ...common.processes import end_with_parent
+from ...common import processes
 
 CHUNK = 8  # files that a worker takes at a time
 AHEAD = 4  # chunks a worker may be ahead of the reader: memory is bounded by these
@@ -19,7 +15,7 @@ Work = Callable[[Path], Any]
 
 
 def in_processes(work: Work, paths: Sequence[Path], workers: int) -> Iterator[Any]:
-    """``work(path)`` of each path, in order; for a file that kills its process, a sentence that says so.
+    """Yield `work(path)` of each path, in order; for a file that kills its process, a line that says so.
 
     Args:
         work: a function of a module, which raises nothing.
@@ -30,8 +26,8 @@ def in_processes(work: Work, paths: Sequence[Path], workers: int) -> Iterator[An
     done = 0
     while done < len(chunks):
         try:
-            for found in by_chunks(work, chunks[done:], workers):
-                yield from found
+            for results in by_chunks(work, chunks[done:], workers):
+                yield from results
                 done += 1
         except BrokenProcessPool:  # by which file, nobody knows: the next ones are tried one by one, the rest as before
             yield from one_by_one(work, chunks[done])
@@ -39,8 +35,8 @@ def in_processes(work: Work, paths: Sequence[Path], workers: int) -> Iterator[An
 
 
 def by_chunks(work: Work, chunks: Sequence[Sequence[Path]], workers: int) -> Iterator[list]:
-    """The results of each chunk, in order."""
-    with worker_processes(workers) as pool:
+    """Yield the results of each chunk, in order."""
+    with processes.workers(workers) as pool:
         ahead = deque()
         for chunk in chunks:
             if len(ahead) == AHEAD * workers:
@@ -51,33 +47,16 @@ def by_chunks(work: Work, chunks: Sequence[Sequence[Path]], workers: int) -> Ite
 
 
 def one_by_one(work: Work, paths: Sequence[Path]) -> Iterator[Any]:
-    """The results of each path, in a process that works at nothing else meanwhile."""
+    """Yield the results of each path, from a process that works at nothing else meanwhile."""
     waiting = deque(paths)
     while waiting:
-        with worker_processes(1) as pool:
+        with processes.workers(1) as pool:
             try:
                 while waiting:
                     yield pool.submit(work, waiting[0]).result()
                     waiting.popleft()
             except BrokenProcessPool:
                 yield f"{waiting.popleft()}: reading it killed the process that did (for want of memory?)"
-
-
-@contextlib.contextmanager
-def worker_processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool that is left at once, whatever it still has to do."""
-    # a fork would copy torch's threads half-way
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), start_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def start_worker() -> None:
-    """Ctrl-C is the parent's business, and a worker ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
 
 
 def each(work: Work, paths: Sequence[Path]) -> list:

@@ -1,4 +1,4 @@
-"""LibriSpeech's layout, and from it what ``--task speech_to_text`` reads: features, manifests, vocabulary, config.
+"""LibriSpeech's layout, and from it what `--task speech_to_text` reads: features, manifests, vocabulary, config.
 
 ROOT/train-clean-100/19/198/19-198-0000.flac     SPLIT/speaker/chapter/ID.flac (or .wav, any rate, any channels)
 ROOT/train-clean-100/19/198/19-198.trans.txt     "19-198-0000 NORTHANGER ABBEY", one line an utterance
@@ -6,15 +6,15 @@ ROOT/train-clean-100/19/198/19-198.trans.txt     "19-198-0000 NORTHANGER ABBEY",
 python -m b2t_fairseq.corpora.speech.layout --data ROOT --output DATA --workers 8
 """
 
-import argparse
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from ...common.command_line import Parser, guarded, positive
 from ...common.errors import UserError
-from ...common.files import replacing
+from ...common.files import replacing, write_atomically
 from .archive import FOLDER, Summary, Utterance, extract_split
 from .features import BINS, RATE, SUFFIXES
 from .manifest import read_manifest
@@ -32,9 +32,9 @@ SPECAUGMENT = {
 
 
 def find_splits(root: str | os.PathLike) -> list[str]:
-    """The splits of a folder, training sets first, then those for validation, then the others; each in order of name.
+    """Return the splits of a folder: training sets, those for validation, then the others; each in order of name.
 
-    A folder with audio but without a transcript is none; a warning on stderr names it.
+    A folder with audio but without a transcript is not a split; a warning on stderr names it.
 
     Raises:
         UserError: there is no such folder, or no split in it.
@@ -53,13 +53,13 @@ def find_splits(root: str | os.PathLike) -> list[str]:
             f"{root} has no LibriSpeech layout: no SPLIT/speaker/chapter/*.trans.txt below it; name the folder that "
             "holds the splits"
         )
-    if told := ", ".join(f"{name} ({count:,})" for name, count in untold.items() if count):
-        print(f"{root}: audio files without any speaker/chapter/*.trans.txt are left out: {told}", file=sys.stderr)
+    if left_out := ", ".join(f"{name} ({count:,})" for name, count in untold.items() if count):
+        print(f"{root}: audio files without any speaker/chapter/*.trans.txt are left out: {left_out}", file=sys.stderr)
     return sorted(names, key=lambda name: (0 if name.startswith("train") else 1 if is_validation(name) else 2, name))
 
 
 def library(root: str | os.PathLike) -> Path:
-    """The folder that holds the splits: ``root`` or, as its archives unpack, ``root/LibriSpeech``."""
+    """Return the folder that holds the splits: `root` or, as its archives unpack, `root/LibriSpeech`."""
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder; name the one that holds LibriSpeech's splits")
@@ -67,7 +67,7 @@ def library(root: str | os.PathLike) -> Path:
 
 
 def is_validation(split: str) -> bool:
-    """dev-clean, dev-other, valid and the like."""
+    """Return whether it is dev-clean, dev-other, valid or the like."""
     return split.startswith(("dev", "val"))
 
 
@@ -80,12 +80,12 @@ def is_transcript(name: str) -> bool:
 
 
 def in_layout(place: Path) -> bool:
-    """Whether a folder, named from that of its split, is speaker/chapter."""
+    """Return whether a folder, named from that of its split, is speaker/chapter."""
     return len(place.parts) == 2
 
 
 def walk(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder of a split, named from there, and its audio files and transcripts, in order of name.
+    """Yield each folder of a split, named from there, and its audio files and transcripts, in order of name.
 
     One pass over the names: no file is opened or asked for its state. Links to folders are followed as far as the
     layout goes, so that a loop of links ends.
@@ -100,7 +100,7 @@ def walk(folder: Path, onerror: Callable[[OSError], None] | None = None) -> Iter
 
 
 def read_split(root: str | os.PathLike, split: str) -> tuple[list[Utterance], list[tuple[str, str]]]:
-    """All utterances of a split in order of their folders, and (name, reason) of what does not go together.
+    """Return all utterances of a split in order of their folders, and (name, reason) of what does not go together.
 
     Left out: transcripts without audio and audio without a transcript, transcripts that are overlong or hold no word
     that an error rate would count, identifiers that occur twice, files beside the layout, transcript files that are
@@ -156,25 +156,25 @@ def prepare(
     splits: Sequence[str] | None = None,
     workers: int = 1,
 ) -> list[Summary]:
-    """Everything fairseq needs to train on a folder in LibriSpeech's layout.
+    """Prepare everything fairseq needs to train on a folder in LibriSpeech's layout.
 
-    Writes into ``data``, which can be moved later: features/SPLIT.zip and SPLIT.tsv for each split, spm.model, dict.txt
+    Writes into `data`, which can be moved later: features/SPLIT.zip and SPLIT.tsv for each split, spm.model, dict.txt
     (SentencePiece unigram pieces of the training text) and config.yaml (utterance CMVN; SpecAugment in training).
 
     Raises:
         UserError: there is nothing to train on, two splits share an utterance, or, when all else is done, a split lost
             all its utterances; if that is one for training, there is no vocabulary and no config.yaml.
     """
-    data, summaries, told = Path(data), [], {}
+    data, summaries, places = Path(data), [], {}
     splits = find_splits(root) if splits is None else splits
     if missing := [split for split in splits if not (library(root) / split).is_dir()]:
         raise UserError(f"{library(root)} has no split {', '.join(missing)}; it has {', '.join(find_splits(root))}")
     read = {split: read_split(root, split) for split in splits}
     for split, (utterances, _) in read.items():
         for utterance in utterances:
-            if told.setdefault(utterance.id, split) != split:
+            if places.setdefault(utterance.id, split) != split:
                 raise UserError(
-                    f"utterance {utterance.id} is both in {told[utterance.id]} and in {split}: take one out"
+                    f"utterance {utterance.id} is both in {places[utterance.id]} and in {split}: take one out"
                 )
     if not any(split.startswith("train") and utterances for split, (utterances, _) in read.items()):
         raise UserError(
@@ -194,20 +194,20 @@ def prepare(
             f"{data / summary.split}.skipped.tsv" if summary.skipped else f"{summary.split} is empty"
             for summary in lost
         )
-        raise UserError(f"no utterance of {names} can be used (why: {reasons}): mend these splits or take them out")
+        raise UserError(f"no utterance of {names} can be used (why: {reasons}): fix these splits or take them out")
     return summaries
 
 
 def training_text(data: Path, splits: Sequence[str]) -> list[str]:
-    """The transcripts of what was kept for training."""
+    """Return the transcripts of what was kept for training."""
     rows = [row for split in splits if split.startswith("train") for row in read_manifest(data / f"{split}.tsv")]
     return [row["tgt_text"] for row in rows]
 
 
 def train_pieces(sentences: Sequence[str], data: Path, size: int) -> None:
-    """SentencePiece unigram pieces, ``spm.model``, and fairseq's dictionary of them, ``dict.txt``.
+    """Write SentencePiece unigram pieces, `spm.model`, and fairseq's dictionary of them, `dict.txt`.
 
-    A corpus that is too small for ``size`` pieces gets as many as it has.
+    A corpus that is too small for `size` pieces gets as many as it has.
     """
     import io
 
@@ -232,12 +232,11 @@ def train_pieces(sentences: Sequence[str], data: Path, size: int) -> None:
     pieces = [processor.id_to_piece(number) for number in range(processor.get_piece_size())]
     with replacing(data / "spm.model") as temporary:
         temporary.write_bytes(model.getvalue())
-    with replacing(data / "dict.txt") as temporary:
-        temporary.write_text("".join(f"{piece} 1\n" for piece in pieces if piece not in SPECIAL), encoding="utf-8")
+    write_atomically(data / "dict.txt", "".join(f"{piece} 1\n" for piece in pieces if piece not in SPECIAL))
 
 
 def write_config(data: Path, specaugment: str) -> None:
-    """config.yaml, with paths relative to its own folder."""
+    """Write config.yaml, with paths relative to its own folder."""
     import yaml
 
     if specaugment not in SPECAUGMENT:
@@ -254,13 +253,12 @@ def write_config(data: Path, specaugment: str) -> None:
         "feature_transforms": {"_train": training, "*": ["utterance_cmvn"]},
         **({"specaugment": {"time_warp_W": 0, **masks}} if masks else {}),
     }
-    with replacing(data / "config.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    write_atomically(data / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m b2t_fairseq.corpora.speech.layout --data ROOT --output DATA``."""
-    parser = argparse.ArgumentParser(prog="b2t_fairseq.corpora.speech.layout", description=__doc__.split("\n")[0])
+    """Prepare a folder in LibriSpeech's layout."""
+    parser = Parser(prog="python -m b2t_fairseq.corpora.speech.layout", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add(
         "--data",
@@ -270,18 +268,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add("--output", required=True, metavar="DATA", help="folder for features, manifests, vocabulary and config.yaml")
     add("--splits", metavar="A,B", help="splits to prepare (default: all that are there)")
-    add("--vocab-size", type=int, default=10_000, metavar="N", help="SentencePiece pieces (default: %(default)s)")
+    add("--vocab-size", type=positive, default=10_000, metavar="N", help="SentencePiece pieces (default: %(default)s)")
     add("--specaugment", default="ld", choices=SPECAUGMENT, help="policy in training (default: %(default)s)")
-    add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
+    add("--workers", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (default: all cores)")
     options = parser.parse_args(arguments)
     splits = [name.strip() for name in options.splits.split(",")] if options.splits else None
-    if options.workers < 1 or options.vocab_size < len(SPECIAL) + 1:
-        raise UserError("--workers must be at least 1 and --vocab-size at least 5")
+    if options.vocab_size <= len(SPECIAL):
+        raise UserError(f"--vocab-size {options.vocab_size}: must be at least {len(SPECIAL) + 1}")
     prepare(options.data, options.output, options.vocab_size, options.specaugment, splits, options.workers)
     return 0
 
 
 if __name__ == "__main__":
-    from ...common.command_line import guarded
-
     sys.exit(guarded(main))

@@ -11,11 +11,11 @@ COLUMNS = ("id", "audio", "n_frames", "tgt_text", "speaker")
 
 
 def read_manifest(path: str | os.PathLike) -> list[dict[str, str]]:
-    """The rows of a TSV manifest, by column.
+    """Read the rows of a TSV manifest, by column.
 
     Raises:
         UserError: a column that fairseq needs is missing, a line has another number of fields, an identifier is there
-            twice, a text is empty or a number of frames is none.
+            twice, a text is empty or a number of frames is not a number.
     """
     try:
         head, *lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -36,7 +36,7 @@ def read_manifest(path: str | os.PathLike) -> list[dict[str, str]]:
         if not row["tgt_text"].strip():
             raise UserError(f"{where}: the text of {row['id']} is empty")
         if not row["n_frames"].isdecimal() or int(row["n_frames"]) == 0:
-            raise UserError(f"{where}: {row['n_frames']} is no number of frames")
+            raise UserError(f"{where}: {row['n_frames']} is not a number of frames")
         seen.add(row["id"])
         rows.append(row)
     if not rows:
@@ -45,7 +45,7 @@ def read_manifest(path: str | os.PathLike) -> list[dict[str, str]]:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence]) -> None:
-    """A TSV without quoting, as fairseq reads it: fields are stripped of tabs and line ends."""
+    """Write a TSV without quoting, as fairseq reads it: fields are stripped of tabs and line ends."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         for row in (columns, *rows):
             file.write("\t".join(" ".join(str(field).split()) for field in row) + "\n")

@@ -1,6 +1,6 @@
 """What counts in a transcript: the words and characters that error rates compare.
 
-Normalised as by fairseq's ``--scoring wer --wer-lowercase --wer-remove-punct``: lower case, and words that are nothing
+Normalised as by fairseq's `--scoring wer --wer-lowercase --wer-remove-punct`: lower case, and words that are nothing
 but punctuation are taken out (the apostrophe of *don't* stays). In the character rate, spaces count as characters.
 """
 
@@ -13,7 +13,7 @@ def words(text: str) -> list[str]:
 
 
 def characters(text: str) -> list[str]:
-    """The characters that are compared; a space is ``▁``."""
+    """The characters that are compared; a space is `▁`."""
     return " ".join(without_punctuation(text).replace(" ", "▁")).lower().split()
 
 

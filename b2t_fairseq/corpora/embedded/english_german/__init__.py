@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ....common.files import write_atomically
 from .draw import Draw
 from .sentences import sentence
 
@@ -27,7 +28,7 @@ _FILES = {"train": "train", "valid": "val", "test": "test"}  # the Multi30k layo
 
 
 def generate(split_sizes: dict[str, int] | None = None, seed: int = 1) -> dict[str, list[tuple[str, str]]]:
-    """The corpus: (English, German) pairs by split.
+    """Return the corpus: (English, German) pairs by split.
 
     No English and no German sentence occurs twice, neither within a split nor in two splits. Splits are drawn from one
     shuffled whole, so they are alike; other sizes give another corpus.
@@ -47,24 +48,17 @@ def generate(split_sizes: dict[str, int] | None = None, seed: int = 1) -> dict[s
             seen |= sides
             pairs.append(pair)
     draw.shuffle(pairs)
-    made, start = {}, 0
+    splits, start = {}, 0
     for split, size in sizes.items():
-        made[split] = pairs[start : start + size]
+        splits[split] = pairs[start : start + size]
         start += size
-    return made
+    return splits
 
 
 def write(directory: str | os.PathLike[str], seed: int = 1) -> None:
-    """Writes train, val and test as NAME.en and NAME.de (UTF-8, one sentence a line), each file all at once."""
+    """Write train, val and test as NAME.en and NAME.de (UTF-8, one sentence a line), each file all at once."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for split, pairs in generate(seed=seed).items():
         for side, language in enumerate(("en", "de")):
-            path = directory / f"{_FILES[split]}.{language}"
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            try:
-                with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-                    file.writelines(f"{pair[side]}\n" for pair in pairs)
-                os.replace(temporary, path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            write_atomically(directory / f"{_FILES[split]}.{language}", "".join(f"{pair[side]}\n" for pair in pairs))
