@@ -23,7 +23,7 @@ def row(name: str, result: dict) -> list[str]:
 
 
 def remarks(result: dict) -> str:
-    """Say whether hypotheses are identical, the share of the matrix products' speed, and what else cannot be a column."""
+    """Say whether hypotheses are identical, the share of the products' speed, and what else cannot be a column."""
     ours, baseline = result["ours"], result["baseline"]
     said = []
     if result["identical_hypotheses"] is not None:

@@ -166,7 +166,7 @@ def test_long_files_are_refused_or_cut(made, trained, tmp_path, here, capsys):
     [
         ({"--path": "nowhere.pt"}, "nowhere.pt: no such file"),
         ({"--data": "nowhere"}, "nowhere/config.yaml: no such file"),
-        ({"--beam": "0"}, "--beam 0"),
+        ({"--beam": "0"}, "--beam: '0' must be"),
     ],
 )
 def test_transcribe_needs_its_model(made, trained, tmp_path, here, change, sentence):

@@ -94,7 +94,7 @@ def test_the_order_of_the_references_is_checked():
 
 def test_references_of_another_test_set_are_refused():
     others = [f"sentence number {number}" for number in range(3)]
-    with pytest.raises(UserError, match="3 of the 3 targets in generate's output are no line of the references"):
+    with pytest.raises(UserError, match="3 of the 3 targets in generate's output are not among the references"):
         check_order(generated([0, 1, 2]), others)
     check_order(generated([0, 1, 2]), [*REFERENCES[:2], "one that a tokeniser has changed"])
 
