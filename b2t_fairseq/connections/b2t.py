@@ -28,7 +28,7 @@ class BottomToTop(Connection):
         (norm,) = norms
         x = stream.x + branch(stream.x)
         if self.is_last(j):
-            x += stream.bottom
+            x += stream.bottom  # in place: the sum is new, nothing else reads it, and a copy costs memory
         return stream._replace(x=norm(x))
 
     def leave_layer(self, stream, l):

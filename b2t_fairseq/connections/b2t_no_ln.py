@@ -1,6 +1,6 @@
 """B2T without LN: x + F(x); in the last sub-layer alpha b + beta (x + F(x)), b the layer's input.
 
-alpha = min(L/12, L^-0.15), beta = d^-0.2, with the depth L and the width d of the stack at hand. Takase et al. 2022
+alpha = min(L/12, L^-0.15), beta = d^-0.2, with the depth L and the width d of the stack. Takase et al. 2022
 (Tables 9 and 10).
 """
 

@@ -43,7 +43,8 @@ class Connection(nn.Module):
         needs_all_layers: LayerDrop is refused.
         can_be_pruned: a trained model may be run with fewer of its layers (`--decoder-layers-to-keep`); false where a
             layer's numbers depend on its place or on the depth.
-        options: the connection's own options.
+        options: the connection's own options, declared: name -> default and help text.
+        settings: their values in this model: name -> value.
     """
 
     name: str = ""
@@ -59,7 +60,12 @@ class Connection(nn.Module):
         """Takes the stack's sizes and the values of `options`, already complete and typed (`parse_options`)."""
         super().__init__()
         self.config = config
-        self.option = options
+        self.settings = options
+
+    @property
+    def option(self) -> dict[str, Any]:
+        """Return `settings`, by its former name: connections outside this package may read it."""
+        return self.settings
 
     def norms(self, l: int, kind: str) -> tuple[str, ...]:
         """Which LayerNorms of width C a sub-layer of kind "SA", "CA" or "FF" needs; "layer_norm" is the stock one."""
@@ -93,7 +99,7 @@ class Connection(nn.Module):
         return j == len(self.config.kinds) - 1
 
     def extra_repr(self) -> str:
-        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.option.items())])
+        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.settings.items())])
 
 
 def parse_options(cls: type[Connection], text: str | None) -> dict[str, bool | int | float | str]:

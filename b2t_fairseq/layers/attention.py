@@ -98,7 +98,8 @@ class MultiheadAttention(nn.Module):
             q = self.split_heads(self.q_proj(query), "q")
             k, v = self.keys_and_values(query if memory is None else memory)
             is_short = k.size(2) <= LONGEST_PLAIN and k.device.type == "cpu"
-            x, weights = (self.attend_plainly if need_weights or is_short else self.attend)(q, k, v, mask, causal)
+            attend = self.attend_plainly if need_weights or is_short else self.attend
+            x, weights = attend(q, k, v, mask, causal)
             x = x.permute(2, 0, 1, 3).reshape(query.shape)  # (B, H, T, d_head) -> (T, B, C)
         if "inner" in self.inner_norms:
             x = self.inner_layer_norm(x)
@@ -116,18 +117,21 @@ class MultiheadAttention(nn.Module):
             k, v = cache.source(self, lambda: self.keys_and_values(memory))
             if is_compiled and k.dtype == qkv.dtype:  # not under autocast, which packed products do not know
                 return native.attend_to_source(qkv, k.mT, v, cache.memory_padding), None
-            (q,) = map(self.normed, cache.grouped(qkv, self.heads), "q")
+            (q,) = cache.grouped(qkv, self.heads)
+            q = self.normed(q, "q")
             mask = cache.memory_mask(q)
         elif is_compiled and cache.hidden is None:
             k, v = cache.room(self, self.heads, self.head_width, qkv)
             new = cache.used - cache.beam
             return native.attend_to_ancestors(qkv, k, v, new, cache.length, cache.ancestors_by_slot), None
         else:
-            q, *new = map(self.normed, cache.grouped(qkv, self.heads, 3), "qkv")
-            k, v = cache.extend(self, *new)
+            q, k, v = cache.grouped(qkv, self.heads, parts=3)
+            q, k, v = self.normed(q, "q"), self.normed(k, "k"), self.normed(v, "v")
+            k, v = cache.extend(self, k, v)
             mask = cache.mask(q)
         is_plain = cache.is_large and memory is not None and q.device.type == "cpu"
-        x, weights = (self.attend_plainly if need_weights or is_plain else self.attend)(q, k, v, mask, False)
+        attend = self.attend_plainly if need_weights or is_plain else self.attend
+        x, weights = attend(q, k, v, mask, causal=False)
         return cache.ungrouped(x), cache.ungrouped_weights(weights) if need_weights else None
 
     def has_kernel(self, x: Tensor) -> bool:

@@ -56,7 +56,10 @@ class Stack(nn.Module):
         return self.config.depth
 
     def __getitem__(self, i: int) -> TransformerLayer:
-        return self.get_submodule(str(range(len(self))[i]))
+        """Return layer i = 0...L-1; a negative i counts from the end, as in a list."""
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"layer {i} of a stack of {len(self)} layers")
+        return self.get_submodule(str(i % len(self)))
 
     def __iter__(self) -> Iterator[TransformerLayer]:
         return (self[i] for i in range(len(self)))

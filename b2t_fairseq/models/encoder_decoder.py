@@ -225,9 +225,12 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         wanted = alignment_layer is not None or by_default
         weights_from = (self.num_layers - 1 if alignment_layer is None else alignment_layer) if wanted else None
         cache = context.cache
-        x = self.layers(x if cache is None else cache.enter(x), context, self.layer_norm, hidden, weights_from, weights)
         if cache is not None:
-            x, hidden[1:] = cache.leave(x), map(cache.leave, hidden[1:])
+            x = cache.enter(x)
+        x = self.layers(x, context, self.layer_norm, hidden, weights_from, weights)
+        if cache is not None:
+            embedding, *outputs = hidden  # the embedding has not entered
+            x, hidden = cache.leave(x), [embedding, *(cache.leave(output) for output in outputs)]
         attention = weights[0][:alignment_heads].float().mean(0) if weights else None
         x = x.transpose(0, 1)  # (T, B, C) -> (B, T, C)
         if self.project_out_dim is not None:

@@ -19,11 +19,11 @@ from fairseq.utils import eval_str_list
 from ..checkpoints.arguments import as_namespace, write
 from ..checkpoints.vocabulary import check_vocabulary
 from ..common.errors import UserError
-from ..connections import CONNECTIONS, for_each_connection, get_connection
-from ..init import INITIALISATIONS, Stacks
+from ..connections import for_each_connection, get_connection
+from ..init import Stacks
+from .base import PluginModel
 from .encoder_decoder import B2TTransformerDecoder
-from .options import COMPILE_HELP, Plan, apply_pruning, stack_config
-from .precision import BFloat16Inference
+from .options import HELP, Plan, apply_pruning, stack_config
 
 DEPTHS = (6, 16)
 CUTOFFS = "20000,60000"
@@ -53,33 +53,18 @@ TINY = {
 class B2TLanguageModelConfig(TransformerLanguageModelConfig):
     """fairseq's language-model options and ours."""
 
-    connection: str = field(
-        default="b2t", metadata={"help": f"how residuals and layer norms are joined: {', '.join(CONNECTIONS)}"}
-    )
-    connection_init: str = field(
-        default="auto",
-        metadata={"help": f"initialisation: auto (the connection's own), {', '.join(INITIALISATIONS)}"},
-    )
-    connection_options: str = field(
-        default="", metadata={"help": "options of the connection itself, such as final_norm=true"}
-    )
-    connection_module: str = field(
-        default="",
-        metadata={"help": "a module of yours that registers connections: name or path of its .py file"},
-    )
-    compile_layers: bool = field(default=False, metadata={"help": COMPILE_HELP})
+    connection: str = field(default="b2t", metadata={"help": HELP["connection"]})
+    connection_init: str = field(default="auto", metadata={"help": HELP["connection_init"]})
+    connection_options: str = field(default="", metadata={"help": HELP["connection_options"]})
+    connection_module: str = field(default="", metadata={"help": HELP["connection_module"]})
+    compile_layers: bool = field(default=False, metadata={"help": HELP["compile_layers"]})
     connection_signature: str = field(default="", metadata={"help": "written by the model; leave it empty"})
     vocabulary: str = field(default="", metadata={"help": "written by the model; leave it empty"})
 
 
 @register_model("transformer_lm_b2t", dataclass=B2TLanguageModelConfig)
-class B2TLanguageModel(BFloat16Inference, TransformerLanguageModel):
+class B2TLanguageModel(PluginModel, TransformerLanguageModel):
     """A Transformer language model with a connection of your choice."""
-
-    @classmethod
-    def hub_models(cls):
-        """None of ours are on a server to be fetched by name."""
-        return {}
 
     @classmethod
     def build_model(cls, args, task):

@@ -28,34 +28,27 @@ def one_of(choices) -> Any:
     return check
 
 
-COMPILE_HELP = "train with layers compiled by torch.compile; for GPUs: on a CPU it is slower"
+#: help texts of the connection's options, for argparse and for the language model's dataclass
+HELP = {
+    "connection": f"how residuals and layer norms are joined: {', '.join(CONNECTIONS)}",
+    "connection_init": f"initialisation: auto (the connection's own), {', '.join(INITIALISATIONS)}",
+    "connection_options": "options of the connection itself, such as final_norm=true",
+    "connection_module": "a module of yours that registers connections: its dotted name or the path of its .py file",
+    "compile_layers": "train with layers compiled by torch.compile; for GPUs: on a CPU it is slower",
+}
 
 
 def add_connection_args(parser: ArgumentParser) -> None:
     """`--connection*`; without argparse defaults, which would hide the architecture's."""
-    parser.add_argument(
-        "--connection",
-        type=one_of(CONNECTIONS),
-        metavar="NAME",
-        help=f"how residuals and layer norms are joined: {', '.join(CONNECTIONS)}",
-    )
-    parser.add_argument(
-        "--connection-init",
-        type=one_of(CHOICES),
-        metavar="NAME",
-        help=f"initialisation: auto (the connection's own), {', '.join(INITIALISATIONS)}",
-    )
-    parser.add_argument(
-        "--connection-options",
-        metavar="NAME=VALUE,...",
-        help="options of the connection itself, such as final_norm=true",
-    )
-    parser.add_argument("--compile-layers", action="store_true", help=COMPILE_HELP)
-    parser.add_argument(
-        "--connection-module",
-        metavar="NAME_OR_PATH",
-        help="a module of yours that registers connections: its dotted name or the path of its .py file",
-    )
+    forms: dict[str, dict[str, Any]] = {
+        "connection": {"type": one_of(CONNECTIONS), "metavar": "NAME"},
+        "connection_init": {"type": one_of(CHOICES), "metavar": "NAME"},
+        "connection_options": {"metavar": "NAME=VALUE,..."},
+        "compile_layers": {"action": "store_true"},
+        "connection_module": {"metavar": "NAME_OR_PATH"},
+    }
+    for name, form in forms.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", help=HELP[name], **form)
 
 
 class Plan(NamedTuple):

@@ -21,10 +21,10 @@ from ..common.errors import UserError
 from ..connections import for_each_connection
 from ..init import Stacks
 from ..layers import Context, Stack, additive_mask
+from .base import PluginModel
 from .encoder_decoder import B2TTransformerDecoder
 from .encoder_out import LazyReordering
 from .options import Plan, add_connection_args, apply_pruning, stack_config
-from .precision import BFloat16Inference
 from .subsampler import masked_subsample
 
 DEPTHS = ((6, 6), (12, 6))
@@ -79,13 +79,8 @@ class SpeechDecoder(B2TTransformerDecoder):
 
 
 @register_model("s2t_transformer_b2t")
-class B2TSpeechToTextModel(BFloat16Inference, s2t_transformer.S2TTransformerModel):
+class B2TSpeechToTextModel(PluginModel, s2t_transformer.S2TTransformerModel):
     """fairseq's S2T Transformer with a connection of your choice, in encoder and decoder alike."""
-
-    @classmethod
-    def hub_models(cls):
-        """None of ours are on a server to be fetched by name."""
-        return {}
 
     @classmethod
     def add_args(cls, parser):

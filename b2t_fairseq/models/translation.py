@@ -15,9 +15,9 @@ from ..checkpoints.vocabulary import check_vocabulary
 from ..connections import for_each_connection
 from ..init import Stacks
 from ..layers import Stack
+from .base import PluginModel
 from .encoder_decoder import B2TTransformerDecoder, B2TTransformerEncoder
 from .options import Plan, add_connection_args, apply_pruning, stack_config
-from .precision import BFloat16Inference
 
 DEPTHS = ((6, 6), (12, 12), (18, 18), (36, 36), (50, 50), (60, 12), (100, 100))
 SIZES = {
@@ -27,13 +27,8 @@ SIZES = {
 
 
 @register_model("transformer_b2t")
-class B2TTransformerModel(BFloat16Inference, TransformerModel):
+class B2TTransformerModel(PluginModel, TransformerModel):
     """fairseq's Transformer with a connection of your choice."""
-
-    @classmethod
-    def hub_models(cls):
-        """None of ours are on a server to be fetched by name."""
-        return {}
 
     @classmethod
     def add_args(cls, parser):
