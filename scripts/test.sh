@@ -21,4 +21,4 @@ b2t_environment test
 export OMP_NUM_THREADS=1
 run "$ENV_PYTHON" -m ruff check .
 run "$ENV_PYTHON" -m ruff format --check .
-run "$ENV_PYTHON" -m pytest -n 2 ${PASSED[@]+"${PASSED[@]}"}
+run "$ENV_PYTHON" -m pytest -n 2 --dist worksteal ${PASSED[@]+"${PASSED[@]}"}

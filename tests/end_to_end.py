@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,13 @@ def shell(*command, cwd: Path | None = None, check: bool = True, **options) -> s
 def ours(*arguments, **options) -> subprocess.CompletedProcess:
     """`python -m b2t_fairseq.cli ...` in a process of its own."""
     return shell(sys.executable, "-m", "b2t_fairseq.cli", *arguments, **options)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def command(name: str) -> str:

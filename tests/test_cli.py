@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from end_to_end import free_port
 
 import b2t_fairseq
 from b2t_fairseq import cli
@@ -120,7 +121,7 @@ def test_a_torchrun_worker_trains_through_our_command(tmp_path):
         "--optimizer adam --lr 1e-3 --max-tokens 100 --max-update 4 --save-dir ck --num-workers 0 --log-format json "
         "--distributed-world-size 2 --distributed-backend gloo --ddp-backend legacy_ddp"
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
     done = subprocess.run(
         [*launch, *ours, *train.split()], cwd=tmp_path, env=environment, capture_output=True, text=True
     )

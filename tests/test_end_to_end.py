@@ -19,6 +19,7 @@ from end_to_end import (
     TRAINING,
     command,
     environment,
+    free_port,
     hypotheses,
     make_data,
     ours,
@@ -161,14 +162,6 @@ def test_two_processes_train_one_model(data, tmp_path):
         ),
     ).stdout
     assert "Loaded checkpoint" in resumed and "begin training epoch 3" in resumed
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.mark.parametrize("connection", ["post", "pre", "b2t", "b2t_no_ln", "b2t_all"])

@@ -1,4 +1,4 @@
-"""Checkpoints that stock fairseq wrote, and our code before its packages moved: they load, resume and give the same numbers."""
+"""Checkpoints of stock fairseq, and of our code before its packages moved, load, resume and give the same numbers."""
 
 import gzip
 import importlib

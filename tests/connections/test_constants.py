@@ -114,3 +114,8 @@ def test_only_norms_that_are_used_exist(name, norms):
     model = build_connection(name, encoder_layers=1, decoder_layers=1)
     found = [m for side in (model.encoder, model.decoder) for m in side.layers.modules()]
     assert sum(isinstance(module, torch.nn.LayerNorm) for module in found) == norms
+
+
+def test_settings_answer_to_their_former_name():
+    connection = build_connection("mix", connection_options="a=0.5").encoder.layers.connection
+    assert connection.settings == connection.option == {"a": 0.5}

@@ -15,10 +15,11 @@ from b2t_fairseq.connections import get_connection, parse_options
 from b2t_fairseq.layers import Context, Stack, StackConfig, additive_mask
 
 WIDTH, HEADS, FFN = 16, 4, 24
+DEPTHS = {"encoder": 5, "decoder": 4, "language model": 12}
 STACKS = {
-    "encoder": StackConfig("encoder", depth=5, other_depth=4, width=WIDTH, ffn_width=FFN, heads=HEADS),
+    "encoder": StackConfig("encoder", 5, WIDTH, FFN, HEADS, other_depth=4),
     "decoder": StackConfig("decoder", 4, WIDTH, FFN, HEADS, ("SA", "CA", "FF"), other_depth=5, memory_width=20),
-    "language model": StackConfig("decoder", depth=12, width=WIDTH, ffn_width=FFN, heads=HEADS),
+    "language model": StackConfig("decoder", 12, WIDTH, FFN, HEADS),
 }
 OPTIONS = [("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")]
 PREFIX = {"SA": "self_attn", "CA": "encoder_attn", "FF": "final"}
@@ -40,14 +41,16 @@ def ln(x, norm, eps=1e-5):
 class Parts:
     """What a formula is written with: F, LN and the sizes; attention and feed-forward in plain torch."""
 
-    def __init__(self, stack, final_norm, hidden, memory, memory_hidden):
+    def __init__(self, name, stack, final_norm, hidden, memory, memory_hidden):
+        self.name = name  # one of STACKS
         self.stack, self.final_norm, self.own = stack, final_norm, stack.connection
         self.hidden, self.memory, self.memory_hidden = hidden, memory, memory_hidden
         self.config, self.L, self.d = stack.config, stack.config.depth, stack.config.width
         self.kinds = stack.config.kinds
-        self.last = len(self.kinds) - 1
         self.layers = range(1, self.L + 1)
-        self.all = [(l, j) for l in self.layers for j in range(len(self.kinds))]
+        self.sublayers = range(len(self.kinds))
+        self.last = self.sublayers[-1]
+        self.all = [(l, j) for l in self.layers for j in self.sublayers]  # in the order of the forward pass
 
     def LN(self, l, j, x, name="layer_norm"):
         return ln(x, getattr(self.stack[l - 1], f"{PREFIX[self.kinds[j]]}_{name}"))
@@ -93,41 +96,48 @@ def pre(s, x):
 
 
 def b2t(s, x):
-    for l, j in s.all:
-        b = x if j == 0 else b  # noqa: F821
-        x = s.LN(l, j, x + s.F(l, j, x) + (b if j == s.last else 0))
+    for l in s.layers:
+        b = x
+        for j in s.sublayers[:-1]:
+            x = s.LN(l, j, x + s.F(l, j, x))
+        x = s.LN(l, s.last, b + x + s.F(l, s.last, x))
     return x
 
 
 def b2t_all(s, x):
-    for l, j in s.all:
-        b = x if j == 0 else b  # noqa: F821
-        x = s.LN(l, j, x + s.F(l, j, x)) + (b if j == s.last else 0)
+    for l in s.layers:
+        b = x
+        for j in s.sublayers:
+            x = s.LN(l, j, x + s.F(l, j, x))
+        x = b + x
     return x
 
 
 def b2t_no_ln(s, x):
     alpha, beta = min(s.L / 12, s.L**-0.15), s.d**-0.2
-    for l, j in s.all:
-        b = x if j == 0 else b  # noqa: F821
-        x = x + s.F(l, j, x)
-        x = alpha * b + beta * x if j == s.last else x
+    for l in s.layers:
+        b = x
+        for j in s.sublayers:
+            x = x + s.F(l, j, x)
+        x = alpha * b + beta * x
     return s.final(x) if s.final_norm else x
 
 
 def deepnet(s, x):
-    N, M = (s.config.depth, s.config.other_depth)[:: 1 if s.config.side == "encoder" else -1]
-    alpha = (2 * s.L) ** 0.25 if N is None else 0.81 * (N**4 * M) ** (1 / 16)
-    alpha = (3 * M) ** 0.25 if N and s.config.side == "decoder" else alpha
+    N, M = DEPTHS["encoder"], DEPTHS["decoder"]
+    alpha = {
+        "encoder": 0.81 * (N**4 * M) ** (1 / 16),
+        "decoder": (3 * M) ** (1 / 4),
+        "language model": (2 * DEPTHS["language model"]) ** (1 / 4),
+    }[s.name]
     for l, j in s.all:
         x = s.LN(l, j, alpha * x + s.F(l, j, x))
     return x
 
 
 def admin(s, x):
-    omegas = iter(s.own.omega)
-    for l, j in s.all:
-        x = s.LN(l, j, next(omegas) * x + s.F(l, j, x))
+    for (l, j), omega in zip(s.all, s.own.omega, strict=True):
+        x = s.LN(l, j, omega * x + s.F(l, j, x))
     return x
 
 
@@ -141,7 +151,7 @@ def dlcl_pre(s, x):
     W, h = s.own.weight, [x]
     for l in s.layers:
         x = sum(W[l - 1, k] * h[k] for k in range(l))
-        for j in range(len(s.kinds)):
+        for j in s.sublayers:
             x = x + s.F(l, j, s.LN(l, j, x))
         h.append(ln(x, s.own.history_norms[l - 1]))
     return s.final(sum(W[s.L, k] * h[k] for k in range(s.L + 1)))
@@ -150,7 +160,7 @@ def dlcl_pre(s, x):
 def dlcl_post(s, x):
     W, y, z = s.own.weight, [x], s.own.weight[0, 0] * x
     for l in s.layers:
-        for j in range(len(s.kinds)):
+        for j in s.sublayers:
             z = s.LN(l, j, z + s.F(l, j, z))
         y.append(z)
         z = ln(sum(W[l, k] * y[k] for k in range(l + 1)), s.own.history_norms[l - 1])
@@ -172,16 +182,20 @@ def sub_ln(s, x):
 
 
 def peri(s, x):
-    x = ln(x, s.own.embedding_norm) if s.own.option["embedding_norm"] else x
+    if s.own.settings["embedding_norm"]:
+        x = ln(x, s.own.embedding_norm)
     for l, j in s.all:
         x = x + s.LN(l, j, s.raw(l, j, s.LN(l, j, x)), "out_layer_norm") * Pattern.pattern
     return s.final(x)
 
 
 def mix(s, x):
-    K = math.floor(s.own.option["a"] * s.L)
+    K = math.floor(s.own.settings["a"] * s.L)
     for l, j in s.all:
-        x = s.LN(l, j, x + s.F(l, j, x)) if l <= K else x + s.F(l, j, s.LN(l, j, x))
+        if l <= K:  # noqa: SIM108 (easier to read)
+            x = s.LN(l, j, x + s.F(l, j, x))
+        else:
+            x = x + s.F(l, j, s.LN(l, j, x))
     return s.final(x)
 
 
@@ -193,15 +207,25 @@ def ln_scaling(s, x):
 
 def hybrid(s, x):
     for l, j in s.all:
-        n = s.LN(l, j, x) if s.kinds[j] == "FF" else x
-        x = n + s.F(l, j, n, per_head=s.kinds[j] != "FF")
+        if s.kinds[j] == "FF":
+            x = s.LN(l, j, x)
+            x = x + s.F(l, j, x)
+        else:
+            x = x + s.F(l, j, x, per_head=True)
     return s.final(x)
 
 
 def hybrid_star(s, x):
     for l, j in s.all:
-        n = s.LN(l, j, x) if s.kinds[j] == "FF" or (l, j) == (1, 0) else x
-        x = (x if l == 1 else n) + s.F(l, j, n, per_head=s.kinds[j] != "FF")
+        if l == 1 and s.kinds[j] == "SA":
+            x = x + s.F(l, j, s.LN(l, j, x), per_head=True)
+        elif l == 1 and s.kinds[j] == "FF":
+            x = x + s.F(l, j, s.LN(l, j, x))
+        elif s.kinds[j] == "FF":
+            x = s.LN(l, j, x)
+            x = x + s.F(l, j, x)
+        else:
+            x = x + s.F(l, j, x, per_head=True)
     return s.final(x)
 
 
@@ -244,7 +268,7 @@ def test_formula(connection, options, stack_name):
         memory_mask=additive_mask(memory_padding, x),
     )
     actual = stack(x, context, final_norm)
-    parts = Parts(stack, final_norm, hidden, memory, memory_padding[:, None, None, :])
+    parts = Parts(stack_name, stack, final_norm, hidden, memory, memory_padding[:, None, None, :])
     expected = FORMULAS[connection](parts, x)
     assert_close(actual, expected, "output")
 

@@ -14,13 +14,71 @@ from b2t_fairseq.experiments.recipes import configs_folder, flags, merged, read_
 from b2t_fairseq.experiments.tasks import PAPER_CORPORA
 
 MT, SUM, LM, ASR = "wmt_ende", "gigaword", "wikitext103", "librispeech"
-#: Table 7: width, FFN, heads; warm-up, updates, max-tokens; and the tokens per update of Table 8 as we read it
-TABLE_7 = {
-    MT: (512, 2048, 8, 4000, 50_000, 3584),
-    SUM: (512, 2048, 8, 4000, 50_000, 3584),
-    LM: (1024, 4096, 8, 2000, 50_000, 1024),
-    ASR: (512, 2048, 8, 4000, 150_000, 40_000),
+#: what all commands have in common
+EVERYWHERE = {
+    "connection": "b2t",
+    "optimizer": "adam",
+    "adam_betas": "(0.9, 0.98)",
+    "lr": [1e-3],
+    "lr_scheduler": "inverse_sqrt",
+    "warmup_init_lr": 1e-7,
+    "weight_decay": 0,
+    "distributed_world_size": 8,
+    "fp16": True,
+    "bf16": False,
 }
+PAIRS = {
+    "decoder_embed_dim": 512,
+    "decoder_ffn_embed_dim": 2048,
+    "decoder_attention_heads": 8,
+    "warmup_updates": 4000,
+    "max_update": 50_000,
+    "max_tokens": 3584,
+    "label_smoothing": 0.1,
+    "share_all_embeddings": True,
+}
+#: Table 7, a task each
+TABLE_7 = {
+    MT: PAIRS,
+    SUM: PAIRS,
+    LM: {
+        "decoder_embed_dim": 1024,
+        "decoder_ffn_embed_dim": 4096,
+        "decoder_attention_heads": 8,
+        "warmup_updates": 2000,
+        "max_update": 50_000,
+        "max_tokens": 1024,
+        "adaptive_softmax_cutoff": "20000,60000",
+        "adaptive_input_cutoff": "20000,60000",
+        "criterion": "adaptive_loss",
+        "ddp_backend": "legacy_ddp",
+    },
+    ASR: {
+        "decoder_embed_dim": 512,
+        "decoder_ffn_embed_dim": 2048,
+        "decoder_attention_heads": 8,
+        "warmup_updates": 4000,
+        "max_update": 150_000,
+        "max_tokens": 40_000,
+        "train_subset": "train-clean-100,train-clean-360,train-other-500",
+        "dropout": 0.15,
+        "label_smoothing": 0.1,
+    },
+}
+DEPTHS = {"100-100": {"max_update": 25_000}}
+STACKS = dict.fromkeys((MT, SUM, ASR), ("encoder_layers", "decoder_layers")) | {LM: ("decoder_layers",)}
+REGULARISATION = ("dropout", "clip_norm", "encoder_word_dropout", "decoder_word_dropout", "connection_init")
+SHALLOW = dict(zip(REGULARISATION, (0.3, 0.1, 0.0, 0.0, "auto"), strict=True))
+DEEP = dict(zip(REGULARISATION, (0.3, 0.0, 0.0, 0.0, "auto"), strict=True))
+DEEP_AS_RELEASED = dict(zip(REGULARISATION, (0.5, 0.1, 0.1, 0.1, "rescale"), strict=True))
+#: by depth where the paper and its released code differ, or a deep model from a shallow one
+SETTINGS = {
+    (name, depth, kind): SHALLOW if depth == "6-6" else {"paper": DEEP, "released": DEEP_AS_RELEASED}[kind]
+    for name in (MT, SUM)
+    for depth in PAPER_CORPORA[name][1].depths
+    for kind in ("paper", "released")
+}
+#: the tokens per update of Table 8 as we read it
 TOKENS = {
     (MT, None): 128 * 3584,
     (SUM, "6-6"): 64 * 3584,
@@ -55,42 +113,14 @@ def as_fairseq_reads(command: list[str]):
 def test_the_command_is_the_papers(name, depth, kind, capsys):
     comments, command = dry_run(capsys, name, "--layers", depth, "--recipe", kind, "--gpus", "8")
     read_back = as_fairseq_reads(command)
-    width, ffn, heads, warmup, updates, max_tokens = TABLE_7[name]
-    side = "decoder"
-    found = [getattr(read_back, f"{side}_{x}") for x in ("embed_dim", "ffn_embed_dim", "attention_heads")]
-    assert found == [width, ffn, heads]
-    stacks = [read_back.decoder_layers] if name == LM else [read_back.encoder_layers, read_back.decoder_layers]
-    assert "-".join(map(str, stacks)) == depth
-    assert read_back.connection == "b2t"
-    assert (read_back.optimizer, read_back.adam_betas) == ("adam", "(0.9, 0.98)")
-    assert (read_back.lr_scheduler, read_back.lr, read_back.warmup_updates) == ("inverse_sqrt", [1e-3], warmup)
-    assert read_back.warmup_init_lr == 1e-7 and read_back.weight_decay == 0
-    assert read_back.max_update == (25_000 if depth == "100-100" else updates)
-    assert read_back.max_tokens == max_tokens
-
-    wanted = TOKENS.get((name, depth), TOKENS.get((name, None)))
+    expected = {**EVERYWHERE, **TABLE_7[name], **DEPTHS.get(depth, {}), **SETTINGS.get((name, depth, kind), {})}
+    expected |= dict(zip(STACKS[name], map(int, depth.split("-")), strict=True))
+    assert {option: getattr(read_back, option) for option in expected} == expected
+    tokens = TOKENS.get((name, depth), TOKENS.get((name, None)))
     (update_freq,) = read_back.update_freq
-    assert update_freq * 8 * max_tokens == wanted and read_back.distributed_world_size == 8
-    assert comments == [
-        f"# tokens per update: {wanted:,} = 8 GPUs x max-tokens {max_tokens} x update-freq {update_freq}"
-    ]
-    assert read_back.fp16 and not read_back.bf16
-
-    deep = depth != "6-6"
-    if name in (MT, SUM):
-        assert (read_back.label_smoothing, read_back.share_all_embeddings) == (0.1, True)
-        if kind == "paper" or not deep:
-            expected = (0.3, 0.0 if deep else 0.1, 0.0, 0.0, "auto")
-        else:
-            expected = (0.5, 0.1, 0.1, 0.1, "rescale")
-        words = read_back.encoder_word_dropout, read_back.decoder_word_dropout
-        assert (read_back.dropout, read_back.clip_norm, *words, read_back.connection_init) == expected
-    if name == LM:
-        assert read_back.adaptive_softmax_cutoff == read_back.adaptive_input_cutoff == "20000,60000"
-        assert (read_back.criterion, read_back.ddp_backend) == ("adaptive_loss", "legacy_ddp")
-    if name == ASR:
-        assert read_back.train_subset == "train-clean-100,train-clean-360,train-other-500"
-        assert read_back.dropout == 0.15 and read_back.label_smoothing == 0.1
+    assert update_freq * 8 * read_back.max_tokens == tokens
+    batch = f"8 GPUs x max-tokens {read_back.max_tokens} x update-freq {update_freq}"
+    assert comments == [f"# tokens per update: {tokens:,} = {batch}"]
 
 
 @pytest.mark.parametrize("connection", CONNECTIONS)
@@ -214,6 +244,13 @@ def test_there_is_a_recipe_for_each_task_and_it_says_how_it_is_used():
         assert f"scripts/train_{name}.sh" in header and f"scripts/prepare_{name}.sh" in header
 
 
+#: newstest2014 has a length penalty of its own
+DECODING = {
+    **{(MT, test): {"beam": 4, "lenpen": 1.0} for test in PAPER_CORPORA[MT][1].tests},
+    (MT, "newstest2014"): {"beam": 4, "lenpen": 0.6},
+}
+
+
 @pytest.mark.parametrize("name", PAPER_CORPORA)
 def test_decoding_blocks_are_taken_whole_by_fairseq(name):
     task, corpus = PAPER_CORPORA[name]
@@ -222,8 +259,8 @@ def test_decoding_blocks_are_taken_whole_by_fairseq(name):
     for test in corpus.tests:
         arguments = ["data", *flags(merged(recipe, task.command, test))]
         parsed = fairseq_options.parse_args_and_arch(make[task.command](), arguments)
-        if name == MT:
-            assert (parsed.beam, parsed.lenpen) == (4, 0.6 if test == "newstest2014" else 1.0)
+        expected = DECODING.get((name, test), {})
+        assert {option: getattr(parsed, option) for option in expected} == expected
     assert recipe["average"] == {"num-epoch-checkpoints": 10}
 
 

@@ -115,12 +115,15 @@ def test_layerdrop_drops_whole_layers_in_training_only():
     model = build("transformer_b2t_6_6", encoder_layerdrop=0.5, decoder_layerdrop=1.0)
     source, target = batch()
     model.train()
-    states = model.encoder(source, return_all_hiddens=True)["encoder_states"]
-    counts = {len(model.encoder(source, return_all_hiddens=True)["encoder_states"]) for _ in range(20)}
-    assert len(counts) > 1 and len(states) <= 4
+    torch.manual_seed(0)
+    states = [model.encoder(source, return_all_hiddens=True)["encoder_states"] for _ in range(40)]
+    kept = [len(outputs) - 1 for outputs in states]  # without the embedding
+    assert set(kept) == {0, 1, 2, 3}
+    assert sum(kept) / len(kept) == pytest.approx(3 * 0.5, abs=0.3)
     assert len(model.decoder(target, encoder_out=model.encoder(source))[1]["inner_states"]) == 1
     model.eval()
-    assert len(model.decoder(target, encoder_out=model.encoder(source))[1]["inner_states"]) == 3
+    assert len(model.encoder(source, return_all_hiddens=True)["encoder_states"]) == 1 + 3
+    assert len(model.decoder(target, encoder_out=model.encoder(source))[1]["inner_states"]) == 1 + 2
 
 
 def test_dropout_kinds_act_in_training():
@@ -160,7 +163,8 @@ def test_bfloat16_autocast_agrees():
     expected = model(source, None, target)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = model(source, None, target)[0]
-    assert (got.float() - expected).abs().max() < 0.1 * expected.abs().max()
+    assert got.dtype == torch.bfloat16
+    assert 0 < (got.float() - expected).abs().max() <= 0.02 * expected.abs().max()  # 8 bits; 0.006 was observed
 
 
 def test_gradients_without_any_padding():

@@ -2,7 +2,6 @@
 
 import os
 import random
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -40,13 +39,6 @@ def run():
         return done
 
     return call
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return free.getsockname()[1]
 
 
 def _write(prefix, count, draw):

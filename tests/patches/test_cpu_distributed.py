@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from end_to_end import free_port
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import distributed_fairseq_model
 from omegaconf import OmegaConf
@@ -88,10 +89,10 @@ def valid_loss(output):
 
 
 @pytest.mark.slow
-def test_torchrun_trains_and_resumes_one_model(data, run, tiny_model, tmp_path, free_port):
+def test_torchrun_trains_and_resumes_one_model(data, run, tiny_model, tmp_path):
     def train(epochs):
         train = Path(sys.executable).parent / "fairseq-train"
-        launch = ["--nproc_per_node", "2", "--master_port", free_port, train]
+        launch = ["--nproc_per_node", "2", "--master_port", free_port(), train]
         bleu = ["--eval-bleu", "--eval-bleu-args", '{"beam": 1, "max_len_b": 5}']
         return run("torchrun", *launch, data, *tiny_model, *bleu, "--save-dir", tmp_path, "--max-epoch", epochs).stdout
 
