@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from b2t_fairseq import cli
 from b2t_fairseq.corpora.embedded import english_german
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,11 @@ def ours(*arguments, **options) -> subprocess.CompletedProcess:
     return shell(sys.executable, "-m", "b2t_fairseq.cli", *arguments, **options)
 
 
+def inside(*arguments) -> None:
+    """Run `b2t-fairseq ...` inside this process, which saves the seconds of a start: what `here` is to a test."""
+    assert cli.main([str(argument) for argument in arguments]) == 0
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as free:
@@ -70,17 +76,7 @@ def make_data(directory: Path, test_size: int = SIZES["test"]) -> Path:
             text = "".join(f"{pair[side]}\n" for pair in pairs)
             (directory / f"{split}.{language}").write_text(text, encoding="utf-8")
     prefixes = [f"--{split}pref={directory / split}" for split in SIZES]
-    shell(
-        command("fairseq-preprocess"),
-        "-s",
-        "en",
-        "-t",
-        "de",
-        *prefixes,
-        "--joined-dictionary",
-        "--destdir",
-        directory / "bin",
-    )
+    inside("preprocess", "-s", "en", "-t", "de", *prefixes, "--joined-dictionary", "--destdir", directory / "bin")
     return directory / "bin"
 
 

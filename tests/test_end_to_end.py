@@ -126,7 +126,7 @@ def test_kill_9_loses_nothing_that_was_saved(data, trained, tmp_path):
     assert_same(weights(tmp_path / "checkpoint_last.pt"), weights(saved / "checkpoint_last.pt"))
 
 
-def test_two_processes_train_one_model(data, tmp_path):
+def test_two_processes_train_one_model(data, tmp_path, here):
     """Two ranks, one batch each, do what one rank does with two batches an update."""
     options = [*NARROW, "--dropout=0", *TRAINING, "--max-epoch", "2", "--ddp-backend", "legacy_ddp"]
     log = shell(
@@ -134,7 +134,7 @@ def test_two_processes_train_one_model(data, tmp_path):
         *(data, "--user-dir", PLUGIN, *options, "--save-dir", tmp_path / "two", "--distributed-world-size", "2"),
     ).stdout
     assert "training on 2 devices" in log
-    one = ours("train", data, *options, "--save-dir", tmp_path / "one", "--update-freq", "2").stdout
+    one = here("train", data, *options, "--save-dir", tmp_path / "one", "--update-freq", "2")
     updates = [re.findall(r"num_updates (\d+)", text)[-1] for text in (log, one)]
     assert updates[0] == updates[1]
     assert_same(*(weights(tmp_path / name / "checkpoint_last.pt") for name in ("one", "two")), tolerance=2e-4)
@@ -213,7 +213,7 @@ def test_interactive(data, trained):
 
 
 @pytest.mark.parametrize("where", ["absolute", "relative", "symlink"])
-def test_the_plugin_is_found_by_path(where, data, trained, tmp_path):
+def test_the_plugin_is_found_by_path(where, data, trained, tmp_path, here, monkeypatch):
     saved, _ = trained
     path = {"absolute": PLUGIN, "relative": os.path.relpath(PLUGIN, tmp_path), "symlink": tmp_path / "b2t_fairseq"}[
         where
@@ -222,7 +222,8 @@ def test_the_plugin_is_found_by_path(where, data, trained, tmp_path):
         path.symlink_to(PLUGIN)
     generate = (data, "--user-dir", path, "--path", saved / "checkpoint_last.pt", "--cpu", "--max-tokens", "300")
     assert len(hypotheses(shell(command("fairseq-generate"), *generate, cwd=tmp_path).stdout)) == SIZES["test"]
-    assert len(hypotheses(ours("generate", *generate, cwd=tmp_path).stdout)) == SIZES["test"]
+    monkeypatch.chdir(tmp_path)
+    assert len(hypotheses(here("generate", *generate))) == SIZES["test"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 16, 17, 20])
@@ -249,20 +250,14 @@ def test_alignments_and_ensembles(data, trained, here):
     assert len(re.findall(r"^A-\d+\t\d+-\d+", aligned, flags=re.MULTILINE)) >= SIZES["test"] - 1
 
 
-def test_another_connections_checkpoint_is_refused(data, trained, tmp_path):
+def test_another_connections_checkpoint_is_refused(data, trained, tmp_path, here):
     saved, _ = trained
     train = (data, *NARROW, *TRAINING, "--connection", "post", "--max-epoch", "3", "--save-dir", tmp_path)
-    restore = ("--restore-file", saved / "checkpoint_last.pt")
-    for run in (
-        ours("train", *train, *restore, check=False),
-        ours("train", *train, "--finetune-from-model", restore[1], check=False),
-    ):
-        last = run.stdout.strip().splitlines()[-1]
-        assert run.returncode != 0
-        assert last.startswith("error: ") and "connection:b2t|" in last and "connection:post|" in last
+    for option in ("--restore-file", "--finetune-from-model"):
+        error = the_error(here("train", *train, option, saved / "checkpoint_last.pt", status=2))
+        assert "connection:b2t|" in error and "connection:post|" in error
     override = ("--path", saved / "checkpoint_last.pt", "--cpu", "--model-overrides", "{'connection':'post'}")
-    run = ours("generate", data, *override, check=False)
-    assert run.returncode != 0 and "connection:post" in run.stdout.strip().splitlines()[-1]
+    assert "connection:post" in the_error(here("generate", data, *override, status=2))
 
 
 def rotated(data, folder, languages, larger=False):

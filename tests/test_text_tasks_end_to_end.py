@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders import ALL_CONNECTIONS
-from end_to_end import ROOT, environment, make_data, ours
+from end_to_end import ROOT, environment, inside, make_data, ours
 from fairseq.models.transformer_lm import TransformerLanguageModel
 
 from b2t_fairseq.checkpoints.loading import load_checkpoint
@@ -59,7 +59,7 @@ def words(text, tmp_path_factory):
     """The same, binarised."""
     folder = tmp_path_factory.mktemp("words") / "bin"
     prefixes = [f"--{split}pref={text}/wiki.{split}.tokens" for split in ("train", "valid", "test")]
-    ours("preprocess", "--only-source", *prefixes, "--thresholdsrc", "2", "--destdir", folder)
+    inside("preprocess", "--only-source", *prefixes, "--thresholdsrc", "2", "--destdir", folder)
     return folder
 
 
@@ -85,8 +85,8 @@ def headlines(table, tmp_path_factory):
     corpus = prepare.Corpus("article", "title", headlines.load(table).splits)
     prepare.prepare(corpus, {"vocab_size": 120, "model_type": "bpe"}, folder, cut_source=40)
     prefixes = [f"--{split}pref={folder}/{split}.pieces" for split in ("train", "valid", "test")]
-    ours("preprocess", "-s", "article", "-t", "title", *prefixes, "--joined-dictionary", "--destdir", folder / "bin")
-    ours("train", folder / "bin", *NARROW_PAIRS, *TRAINING, "--max-update", "2", "--save-dir", folder)
+    inside("preprocess", "-s", "article", "-t", "title", *prefixes, "--joined-dictionary", "--destdir", folder / "bin")
+    inside("train", folder / "bin", *NARROW_PAIRS, *TRAINING, "--max-update", "2", "--save-dir", folder)
     return folder
 
 
@@ -108,7 +108,7 @@ def model(words, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     plain = ["--arch", "transformer_lm_b2t_6_tiny", "--decoder-layers", "2", "--task", "language_modeling"]
     plain += ["--tokens-per-sample", "24", "--max-tokens", "240", "--dropout", "0", "--max-update", "3"]
-    ours("train", words, *plain, *TRAINING, "--save-dir", folder)
+    inside("train", words, *plain, *TRAINING, "--save-dir", folder)
     return folder
 
 
@@ -241,7 +241,7 @@ def test_from_pretrained(headlines, words, model, text, tmp_path):
     data = make_data(tmp_path)
     translation = ["--arch", "transformer_pre_6_6_tiny", "--encoder-layers", "1", "--decoder-layers", "1"]
     translation += ["--criterion", "label_smoothed_cross_entropy", "--max-tokens", "400", "--max-update", "1"]
-    ours("train", data, *translation, *TRAINING, "--save-dir", tmp_path)
+    inside("train", data, *translation, *TRAINING, "--save-dir", tmp_path)
     hub = TransformerModel.from_pretrained(str(tmp_path), "checkpoint_last.pt", str(data))
     assert len(hub.translate(["the man sees the dog ."] * 2, beam=2)) == 2
     assert load_checkpoint(str(tmp_path / "checkpoint_last.pt"))["cfg"]["model"].connection == "pre"

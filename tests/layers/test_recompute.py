@@ -58,7 +58,7 @@ def test_gradients_of_several_batches_add_up():
         for seed in (1, 2):
             model(batch(seed)[0], None, batch(seed)[1])[0].square().sum().backward()
         found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    assert_same_gradients(*found, tolerance=1e-6)
+    assert_same_gradients(*found, tolerance=1e-7)
 
 
 def test_frozen_parameters_stay_without_gradients():
@@ -68,7 +68,7 @@ def test_frozen_parameters_stay_without_gradients():
         model.decoder.layers[0].fc1.weight.requires_grad_(False)
         found.append(gradients(model, *batch()))
     assert not any(name.startswith("encoder.") for name in found[1])
-    assert_same_gradients(*found, tolerance=1e-6)
+    assert_same_gradients(*found, tolerance=1e-7)
 
 
 def test_attention_that_is_asked_for_learns():
@@ -80,7 +80,7 @@ def test_attention_that_is_asked_for_learns():
         found.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     assert found[0]["decoder.layers.0.encoder_attn.q_proj.weight"].abs().sum() > 0
     found = [{name: g for name, g in of.items() if g.abs().sum() > 0} for of in found]
-    assert_same_gradients(*found, tolerance=1e-6)
+    assert_same_gradients(*found, tolerance=1e-7)
 
 
 def test_what_a_layer_hands_on_goes_past_it():
@@ -132,7 +132,7 @@ def test_distributed_training_takes_it(connection, tmp_path):
         found = gradients(torch.nn.parallel.DistributedDataParallel(model), *batch())
     finally:
         torch.distributed.destroy_process_group()
-    assert_same_gradients({name.removeprefix("module."): g for name, g in found.items()}, expected, tolerance=1e-6)
+    assert_same_gradients({name.removeprefix("module."): g for name, g in found.items()}, expected, tolerance=1e-7)
 
 
 @pytest.mark.slow

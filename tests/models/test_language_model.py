@@ -32,7 +32,7 @@ def test_step_by_step_equals_the_full_forward(connection):
     full, _ = model(TOKENS)
     state = {}
     steps = [model.decoder(TOKENS[:, : i + 1], incremental_state=state)[0] for i in range(TOKENS.size(1))]
-    assert (torch.cat(steps, 1) - full).abs().max() <= 1e-5 * full.abs().max().clamp(min=1)
+    assert (torch.cat(steps, 1) - full).abs().max() <= 2e-6 * full.abs().max().clamp(min=1)
 
 
 @pytest.mark.parametrize("connection", ALL_CONNECTIONS)
@@ -61,8 +61,8 @@ def test_stock_checkpoints_fit_both_ways_and_give_the_same(stock, ours):
     stock, ours = randomise(build_language_model(stock)), build_language_model(ours)
     ours.load_state_dict(stock.state_dict(), strict=True)
     stock.load_state_dict(ours.state_dict(), strict=True)
-    assert (stock.eval()(TOKENS)[0] - ours.eval()(TOKENS)[0]).abs().max() <= 1e-5
-    assert_same_gradients(loss_gradients(stock), loss_gradients(ours), tolerance=1e-5)
+    assert (stock.eval()(TOKENS)[0] - ours.eval()(TOKENS)[0]).abs().max() <= 2e-6
+    assert_same_gradients(loss_gradients(stock), loss_gradients(ours), tolerance=2e-6)
 
 
 def test_post_type_models_are_post():

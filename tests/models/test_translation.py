@@ -142,7 +142,7 @@ def test_alignment_to_the_source():
     source, target = batch()
     attention = model(source, None, target)[1]["attn"][0]
     assert attention.shape == (5, 7, 9)
-    assert torch.allclose(attention.sum(-1), torch.ones(5, 7), atol=1e-5)
+    assert torch.allclose(attention.sum(-1), torch.ones(5, 7), atol=2e-6)
     assert attention[1, :, :3].abs().max() < 1e-6, "no attention on padding"
     first = model(source, None, target, alignment_layer=0, alignment_heads=1)[1]["attn"][0]
     assert first.shape == attention.shape and not torch.allclose(first, attention)
@@ -177,4 +177,4 @@ def test_gradients_without_any_padding():
     masked = gradients(model, source, padded)
     scale = max(g.abs().max() for g in fused.values())
     for name, gradient in fused.items():
-        assert (gradient - masked[name]).abs().max() <= 1e-5 * scale, name
+        assert (gradient - masked[name]).abs().max() <= 2e-6 * scale, name
