@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import locked, read_record, write_record
+from ...common.files import holds, locked, read_record, write_record
 from ...version import __version__
 
 PACKAGES = (
@@ -93,11 +93,11 @@ class Manifest:
             yield self
 
 
-def entries(section: Any) -> dict[str, dict]:
-    """Return the entries of a section as read from a file: those that hold names and values, as all of ours do."""
-    return (
-        {name: entry for name, entry in section.items() if isinstance(entry, dict)} if isinstance(section, dict) else {}
-    )
+def entries(section: Any, types: dict[str, type]) -> dict[str, dict]:
+    """Return the entries of a section as read from a file, without damaged ones: each holds values of these types."""
+    if not isinstance(section, dict):
+        return {}
+    return {name: entry for name, entry in section.items() if holds(entry, types)}
 
 
 def versions() -> dict[str, str]:
