@@ -17,9 +17,9 @@ from fairseq.models.transformer_lm import TransformerLanguageModel
 from b2t_fairseq.checkpoints.loading import load_checkpoint
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.corpora.embedded import english_german
-from b2t_fairseq.evaluation.generated import read_lines
 from b2t_fairseq.evaluation.perplexity import corpus_perplexity, read_eval_lm
 from b2t_fairseq.evaluation.rouge import corpus_rouge
+from b2t_fairseq.evaluation.text import read_lines
 
 NARROW_LM = [
     *("--arch", "transformer_lm_b2t_6", "--decoder-layers", "2", "--decoder-attention-heads", "2"),

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from ..common.command_line import guarded
 from . import score as scores
-from .generated import read_generate_output, read_lines, scored_files, scoring_parser
+from .generated import read_generate_output, scored_files, scoring_parser
 from .score import Score, check_sides
 
-__all__ = ["Score", "corpus_bleu", "main", "read_generate_output", "read_lines"]
+__all__ = ["Score", "corpus_bleu", "main", "read_generate_output"]
 
 
 def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "13a") -> Score:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = scoring_parser("bleu", __doc__)
     parser.add_argument("--tokenize", default="13a", help="SacreBLEU's tokenizer (default: %(default)s)")
     options = parser.parse_args(arguments)
-    scored_files(options, lambda *sides: {"BLEU": corpus_bleu(*sides, options.tokenize)})
+    scored_files(options, "BLEU", lambda *sides: {"BLEU": corpus_bleu(*sides, options.tokenize)})
     return 0
 
 

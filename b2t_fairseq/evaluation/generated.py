@@ -7,16 +7,17 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
 from ..common.command_line import Parser
 from ..common.errors import UserError
 from .score import Score, full_signature, line, write_json
+from .text import read_lines, refuse_unjoined
 
 #: `D-17 <TAB> -0.53 <TAB> text`: the detokenised hypothesis of sentence 17; H- is the same before detokenisation
 HYPOTHESIS = re.compile(r"^([DH])-(\d+)\t[^\t]*\t(.*)$")
 #: `T-17 <TAB> text`: the reference as the binarised data hold it
 TARGET = re.compile(r"^T-(\d+)\t(.*)$")
+LONGEST_NUMBER = 12  # digits
 UNKNOWN = "<unk>"  # stands in a target for what the vocabulary lacks: such a line cannot be compared
 
 
@@ -38,7 +39,7 @@ def read_generate_output(source: str | os.PathLike | Iterable[str]) -> list[str]
     for printed in source:
         match = HYPOTHESIS.match(printed.rstrip("\n"))
         if match:
-            kind, number, text = match[1], int(match[2]), match[3]
+            kind, number, text = match[1], sentence_number(match[2], name), match[3]
             texts[kind].setdefault(number, text)
             if order[kind][-1:] != [number]:
                 order[kind].append(number)
@@ -49,12 +50,24 @@ def read_generate_output(source: str | os.PathLike | Iterable[str]) -> list[str]
     if len(order[kind]) != len(sentences):
         twice = next(number for number, times in Counter(order[kind]).items() if times > 1)
         raise UserError(f"{name} holds sentence {twice} more than once: it is the output of more than one run")
-    missing = sorted(set(range(max(sentences) + 1)) - set(sentences))
-    if missing:
+    expected = max(sentences) + 1
+    if len(sentences) < expected:
+        first = next(number for number, present in enumerate(sorted(sentences)) if number != present)
         raise UserError(
-            f"{name} lacks {len(missing)} of {max(sentences) + 1} sentences, the first is number {missing[0]}"
+            f"{name} lacks {expected - len(sentences):,} of {expected:,} sentences, the first is number {first}"
         )
-    return [sentences[number] for number in range(len(sentences))]
+    return [sentences[number] for number in range(expected)]
+
+
+def sentence_number(digits: str, name: str) -> int:
+    """Parse the number of a sentence.
+
+    Raises:
+        UserError: there cannot be so many sentences.
+    """
+    if len(digits) > LONGEST_NUMBER:
+        raise UserError(f"{name} holds a sentence number of {len(digits)} digits: it was not written by generate")
+    return int(digits)
 
 
 def check_order(source: str | os.PathLike | Iterable[str], references: Sequence[str]) -> None:
@@ -75,7 +88,7 @@ def check_order(source: str | os.PathLike | Iterable[str], references: Sequence[
         match = TARGET.match(printed.rstrip("\n"))
         if not match or UNKNOWN in match[2]:
             continue
-        number, text = int(match[1]), bare_text(match[2])
+        number, text = sentence_number(match[1], "the output of generate"), bare_text(match[2])
         if number >= len(bare) or bare[number] != text:
             if text in places:
                 raise UserError(
@@ -96,15 +109,6 @@ def bare_text(text: str) -> str:
     """Return the letters and digits alone: without what subwords, tokenisers and truecasing change."""
     text = html.unescape(text.replace("##AT##", ""))  # Moses escapes &, ' and others; a WMT corpus writes - so
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
-
-
-def read_lines(path: str | os.PathLike) -> list[str]:
-    """Read the lines of a UTF-8 text file, ended by line feeds only (`splitlines` would also cut at U+2028)."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not valid UTF-8 (byte {error.start}): convert it first") from error
-    return text.removesuffix("\n").split("\n") if text else []
 
 
 def scoring_parser(command: str, description: str) -> Parser:
@@ -128,15 +132,16 @@ def add_facts(parser: Parser) -> None:
 
 
 def scored_files(
-    options: argparse.Namespace, metric: Callable[[Sequence[str], Sequence[str]], Mapping[str, Score]]
+    options: argparse.Namespace, name: str, metric: Callable[[Sequence[str], Sequence[str]], Mapping[str, Score]]
 ) -> None:
-    """Read both files of `scoring_parser`'s options, score them, print a line for each score, and write JSON."""
+    """Read both files of `scoring_parser`'s options, score them by metric `name`, print the scores, and write JSON."""
     references = read_lines(options.references)
     if options.plain:
         hypotheses = read_lines(options.hypotheses)
     else:
         hypotheses = read_generate_output(options.hypotheses)
         check_order(options.hypotheses, references)
+    refuse_unjoined(hypotheses, references, name)
     publish(options, metric(hypotheses, references))
 
 

@@ -14,23 +14,30 @@ from typing import NamedTuple
 
 from ..common.command_line import Parser, guarded, positive
 from ..common.errors import UserError
-from .generated import add_facts, publish, read_lines
+from .generated import add_facts, publish
 from .score import Score
+from .text import read_lines, read_lines_as_fairseq
 
 METRICS = ("ppl", "word ppl")
 EVALUATED = re.compile(r"Evaluated ([\d,]+) tokens in ")
 LOSS = re.compile(r"Loss \(base 2\): (\S+), Perplexity: (\S+)")
 LOSS_STEP, PERPLEXITY_STEP = 1e-4, 1e-2  # of the numbers that eval-lm prints
+POST_PROCESS, ADDED_BOS = re.compile(r"'post_process': '([^']*)'"), "'add_bos_token': True"
 OPTIONS = {"window": re.compile(r"'tokens_per_sample': (\d+)"), "context": re.compile(r"'context_window': (\d+)")}
 
 
 class Evaluation(NamedTuple):
-    """What eval-lm says at its end: bits for each token, tokens; and how long its window and the context in it were."""
+    """What eval-lm says at its end: bits for each token, tokens; and how long its window and the context in it were.
+
+    Attributes:
+        joined: with `--post-process`, the mark at the end of a subword that was not counted as a token of its own.
+    """
 
     bits: float
     tokens: int
     window: str
     context: str
+    joined: str = ""
 
 
 def read_eval_lm(source: str | os.PathLike | Iterable[str]) -> Evaluation:
@@ -50,9 +57,15 @@ def read_eval_lm(source: str | os.PathLike | Iterable[str]) -> Evaluation:
         raise UserError(f"{name} has {len(tokens)} results: it is the output of more than one run")
     if "skipping tokens with inf scores" in text:
         raise UserError(f"{name}: tokens with an infinite loss were left out, so there is no perplexity")
+    if ADDED_BOS in text:
+        raise UserError(
+            f"{name} was made with --add-bos-token, which counts tokens that the text does not have: run eval-lm "
+            "without it"
+        )
     values = {key: pattern.findall(text) for key, pattern in OPTIONS.items()}
     window = {key: value[0] if value else "unknown" for key, value in values.items()}
-    return Evaluation(most_exact_bits(*map(float, bits[0])), int(tokens[0].replace(",", "")), **window)
+    joined = next(iter(POST_PROCESS.findall(text)), "").rstrip()
+    return Evaluation(most_exact_bits(*map(float, bits[0])), int(tokens[0].replace(",", "")), **window, joined=joined)
 
 
 def most_exact_bits(loss: float, perplexity: float) -> float:
@@ -83,6 +96,11 @@ def corpus_perplexity(evaluation: Evaluation, lines: Sequence[str], words: int |
             f"eval-lm scored {evaluation.tokens:,} tokens, but the text has {tokens:,} with line ends: there is no "
             "perplexity of a part; leave out --sample-break-mode, and name the text that was binarised"
         )
+    if evaluation.joined and any(word.endswith(evaluation.joined) for line in lines for word in line.split()):
+        raise UserError(
+            f"eval-lm was run with --post-process '{evaluation.joined} ', so its loss is one for each joined word: run "
+            "it without that option, and give the number of words by --words"
+        )
     if not words or not math.isfinite(evaluation.bits):
         raise UserError(f"no perplexity: {words} words, a loss of {evaluation.bits} bits")
     signature = f"eos:scored|unk:a word|window:{evaluation.window}|context:{evaluation.context}"
@@ -106,7 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--words", type=positive, metavar="N", help="words of the text, if its tokens are subwords")
     add_facts(parser)
     options = parser.parse_args(arguments)
-    publish(options, corpus_perplexity(read_eval_lm(options.output), read_lines(options.text), options.words))
+    publish(
+        options, corpus_perplexity(read_eval_lm(options.output), read_lines_as_fairseq(options.text), options.words)
+    )
     return 0
 
 

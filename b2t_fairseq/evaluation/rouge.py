@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--bootstrap", type=positive, default=1000, metavar="N", help="samples (default: %(default)s)")
     add("--seed", type=not_negative, default=1, metavar="N", help="of the samples (default: %(default)s)")
     options = parser.parse_args(arguments)
-    scored_files(options, lambda *sides: corpus_rouge(*sides, samples=options.bootstrap, seed=options.seed))
+    scored_files(options, "ROUGE", lambda *sides: corpus_rouge(*sides, samples=options.bootstrap, seed=options.seed))
     return 0
 
 

@@ -15,8 +15,9 @@ from ..common.command_line import guarded
 from ..common.errors import UserError
 from ..corpora.speech.manifest import read_manifest
 from ..corpora.speech.transcripts import characters, words
-from .generated import TARGET, publish, read_generate_output, read_lines, scoring_parser
+from .generated import TARGET, publish, read_generate_output, scoring_parser, sentence_number
 from .score import Score, check_sides
+from .text import read_lines, refuse_unjoined
 
 
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
@@ -79,7 +80,7 @@ def read_recognised(source: str | os.PathLike | Iterable[str], references: Seque
     name = source if isinstance(source, str | os.PathLike) else "the output of generate"
     hypotheses = read_generate_output(lines)
     for match in filter(None, map(TARGET.match, lines)):
-        number, target = int(match[1]), detokenised(match[2])
+        number, target = sentence_number(match[1], str(name)), detokenised(match[2])
         if number < len(references) and "<unk>" not in target and words(target) != words(references[number]):
             raise UserError(
                 f"{name}: utterance {number} was decoded for the reference '{target}', but line {number + 1} of the "
@@ -104,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     references = read_references(options.references)
     hypotheses = read_lines(options.hypotheses) if options.plain else read_recognised(options.hypotheses, references)
+    refuse_unjoined(hypotheses, references, "error rate")
     publish(options, error_rates(hypotheses, references))
     return 0
 

@@ -21,12 +21,11 @@ from ..common.errors import UserError
 from ..common.files import write_atomically, write_record
 from ..corpora.fetching.prepared import TestSet, read_prepared
 from ..evaluation.score import Score
-from ..evaluation.wer import read_references
 from .jobs.progress import Display
 from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .jobs.supervision import FAILED, TRAINING, recorded
 from .recipes import flags, merged, read_paper_recipe
-from .tasks import PAPER_CORPORA, Corpus, corpus_name, find_corpus
+from .tasks import PAPER_CORPORA, Corpus, Task, corpus_name, find_corpus
 
 Scores = Mapping[str, Mapping[str, Score]]  # test -> metric -> score
 
@@ -68,11 +67,11 @@ def test_sets(options: argparse.Namespace) -> dict[str, TestSet]:
     return {test: prepared[test] for test in options.tests}
 
 
-def references(test: TestSet) -> list[str]:
+def references(task: type[Task], test: TestSet) -> list[str]:
     """Return the raw references of a test set (for a language model: the text)."""
     if not test.references.is_file():
         raise UserError(f"{test.references}: no references there; prepare the corpus again")
-    return read_references(test.references)
+    return task.read_references(test.references)
 
 
 def chain(options: argparse.Namespace, run: Path) -> Chain:
@@ -90,7 +89,9 @@ def chain(options: argparse.Namespace, run: Path) -> Chain:
         where = [str(options.data), "--path", str(averaged), "--gen-subset", prepared.subset]
         arguments = ours(task.command, *where, *block, *options.further)
         counter = task.sentence_counter()
-        counted = {"total": max(1, len(references(prepared))), "count": counter} if counter and is_prepared else {}
+        counted = (
+            {"total": max(1, len(references(task, prepared))), "count": counter} if counter and is_prepared else {}
+        )
         settle, depends = partial(task.fitting_arguments, averaged), commands[0].fingerprint
         commands.append(Command(f"{name} {test}", arguments, folder, test, depends=depends, settle=settle, **counted))
     return Chain(name, commands)
@@ -175,24 +176,24 @@ def signature_lines(columns: Sequence[tuple[str, str]], rows: Sequence[Mapping[s
 
 def compare(options: argparse.Namespace, runs: Sequence[Path]) -> dict[str, list[dict[str, Any]]]:
     """Run the task's paired test of each run against the first on each test set; empty if it has none."""
-    compared = {}
+    compared, task = {}, options.of_task
     for test, prepared in test_sets(options).items():
         logs = {name_of(options, run): run / "evaluation" / f"{test}.log" for run in runs}
-        if (results := options.of_task.compare(logs, references(prepared))) is not None:
+        if (results := task.compare(logs, references(task, prepared))) is not None:
             compared[test] = results
     return compared
 
 
 def evaluate(options: argparse.Namespace, run: Path) -> dict[str, Any]:
     """Run what is not done for one run, and write its row."""
-    scores, failure = None, recorded(run, FAILED).get("reason")
+    task, scores, failure = options.of_task, None, recorded(run, FAILED).get("reason")
     if failure is None:
         steps = chain(options, run)
         run_chains([steps], 1, 1, Display())
         if steps.failure:
             raise UserError(steps.failure)
         scores = {
-            test: options.of_task.score_output(run / "evaluation" / f"{test}.log", references(prepared), True)
+            test: task.score_output(run / "evaluation" / f"{test}.log", references(task, prepared), True)
             for test, prepared in test_sets(options).items()
         }
     facts = row(options, run, scores, failure)

@@ -6,7 +6,8 @@ import pytest
 
 from b2t_fairseq import cli
 from b2t_fairseq.common.errors import UserError
-from b2t_fairseq.evaluation.bleu import corpus_bleu, line, read_generate_output, read_lines
+from b2t_fairseq.evaluation.bleu import corpus_bleu, line, read_generate_output
+from b2t_fairseq.evaluation.text import read_lines
 
 REFERENCES = ["The cat sat on the mat .", "Ein Zug fährt um neun Uhr ab .", "Das ist gut , oder nicht ?"]
 

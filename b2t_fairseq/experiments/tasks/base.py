@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from ...common.command_line import ours
 from ...common.errors import UserError
 from ...evaluation.score import Score
+from ...evaluation.wer import read_references
 from ..recipes import configs_folder
 
 #: reads new lines of a command's output; returns how much is done (None: nothing new) and a remark for the display
@@ -138,6 +139,11 @@ class Task(ABC):
         Raises:
             UserError: the output is not complete; there is never a number for a part.
         """
+
+    @classmethod
+    def read_references(cls, path: Path) -> list[str]:
+        """Read the raw references of a test set: a text, or a manifest of speech (.tsv)."""
+        return read_references(path)
 
     @classmethod
     def sentence_counter(cls) -> Counter | None:

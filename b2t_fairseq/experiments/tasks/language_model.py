@@ -13,9 +13,9 @@ from ...common.errors import UserError
 from ...common.files import all_or_nothing, write_record
 from ...corpora import wikitext, wikitext103
 from ...corpora.embedded import python_topics
-from ...evaluation.generated import read_lines
 from ...evaluation.perplexity import METRICS, corpus_perplexity, read_eval_lm
 from ...evaluation.score import Score
+from ...evaluation.text import read_lines_as_fairseq
 from ...version import __version__
 from ..baselines.unigram import UnigramBaseline
 from ..jobs.runner import fingerprint
@@ -64,6 +64,11 @@ class LanguageModel(Task):
     def score_output(cls, output: Path, references: Sequence[str], is_published: bool = False) -> dict[str, Score]:
         """Return the perplexity that eval-lm measured on the whole text."""
         return corpus_perplexity(read_eval_lm(output), references)
+
+    @classmethod
+    def read_references(cls, path: Path) -> list[str]:
+        """Read the text as eval-lm's data were made from it."""
+        return read_lines_as_fairseq(path)
 
     @classmethod
     def target_counts(cls, data: Path, training: Mapping[str, Any]) -> Any:
@@ -140,10 +145,10 @@ class LanguageModel(Task):
 
     def references(self, folder: Path, test: str) -> list[str]:
         """Return the text of a split."""
-        return read_lines(folder / f"{test}.txt")
+        return read_lines_as_fairseq(folder / f"{test}.txt")
 
     def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Scores]]:
         """Score the unigram model with the same vocabulary."""
-        lines = {split: read_lines(folder / f"{split}.txt") for split in wikitext.SPLITS}
+        lines = {split: read_lines_as_fairseq(folder / f"{split}.txt") for split in wikitext.SPLITS}
         unigram = UnigramBaseline.fit(lines["train"], self.threshold)
         return {"unigram": {test: corpus_perplexity(unigram.evaluate(lines[test]), lines[test]) for test in self.tests}}

@@ -10,9 +10,9 @@ from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...corpora import gigaword, headlines
 from ...corpora.embedded import docstrings
-from ...evaluation.generated import read_lines
 from ...evaluation.rouge import METRICS, corpus_rouge
 from ...evaluation.score import Score
+from ...evaluation.text import read_lines
 from .. import text_data
 from ..baselines.headlines import best_constant, first_words
 from .base import Corpus, Scores, Shape

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...common.command_line import ours
-from ...evaluation.generated import check_order, read_generate_output, read_lines
+from ...evaluation.generated import check_order, read_generate_output
+from ...evaluation.text import read_lines, refuse_unjoined
 from ...version import __version__
 from .. import text_data
 from ..jobs.progress import sentence_counter
@@ -100,4 +101,6 @@ class TextPairs(Task):
 def hypotheses(output: Path, references: Sequence[str]) -> list[str]:
     """Return what generate wrote, in the order of the references, which its T- lines must have."""
     check_order(output, references)
-    return read_generate_output(output)
+    lines = read_generate_output(output)
+    refuse_unjoined(lines, references, "score")
+    return lines
