@@ -17,6 +17,7 @@ import numpy as np
 
 from ..common.errors import UserError
 from .embedded.dtmf import write_chapter
+from .fetching.extract import open_tar
 from .speech.features import RATE, AudioError, change_speed, read_audio
 
 NAME = re.compile(r"([0-9])_([^_/]+)_(\d+)\.(?i:wav|flac)")
@@ -55,13 +56,13 @@ def unpack(archive: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     total = 0
     try:
-        with tarfile.open(archive) as tar:
+        with open_tar(archive) as tar:
             for member in tar:
                 name = member.name.rpartition("/")[2]
                 if not member.isfile() or not NAME.fullmatch(name):
                     continue
                 total += member.size
-                if total > LARGEST:
+                if max(total, tar.offset) > LARGEST:
                     raise UserError(f"{archive} unpacks to more than {LARGEST >> 20} MiB: unpack it yourself")
                 with tar.extractfile(member) as source, open(folder / name, "wb") as target:
                     shutil.copyfileobj(source, target)

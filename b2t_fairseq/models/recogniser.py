@@ -82,6 +82,8 @@ class Recogniser(S2THubInterface):
                 yield self.get_prediction(self.task, self.model, self.generator, sample)
             except AudioError as error:
                 yield error
+            except Exception as error:  # no file may end the transcription of the others
+                yield AudioError(f"{path}: {type(error).__name__}: {' '.join(str(error).split()) or 'no reason given'}")
 
 
 def model_input(task, waveform: np.ndarray, name: str | os.PathLike) -> dict:

@@ -18,6 +18,7 @@ MOST_FILES = 2_000_000  # LibriSpeech's largest archive holds 150,000
 EXPANSION = 30  # text packs to a tenth; a file that grows more than this is a bomb
 SPARE = 1 << 26  # small archives may grow more
 BLOCK = 1 << 20
+LONGEST_HEADER = 1 << 16  # bytes of a member's name, link or PAX header
 DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -29,6 +30,31 @@ DAMAGED = (
 )
 
 
+class BoundedTarInfo(tarfile.TarInfo):
+    """A member whose headers are bounded: `tarfile` itself reads a name or PAX header of any size into memory."""
+
+    def _proc_gnulong(self, archive):
+        self.refuse_long_header()
+        return super()._proc_gnulong(archive)
+
+    def _proc_pax(self, archive):
+        self.refuse_long_header()
+        return super()._proc_pax(archive)
+
+    def _proc_sparse(self, archive):
+        raise tarfile.TarError(f"its member {self.name[:60]!r} is a sparse file")
+
+    def refuse_long_header(self) -> None:
+        """Raise tarfile's own error for a header that no corpus has."""
+        if self.size > LONGEST_HEADER:
+            raise tarfile.TarError(f"a header of {self.size:,} bytes")
+
+
+def open_tar(archive: Path) -> tarfile.TarFile:
+    """Open a tar archive (plain, gz, bz2, xz) whose headers are bounded."""
+    return tarfile.open(archive, tarinfo=BoundedTarInfo)
+
+
 def extract(
     archive: Path, folder: Path, keep: Callable[[str], str | None] = lambda name: name, limit: int | None = None
 ) -> dict[str, int]:
@@ -38,7 +64,7 @@ def extract(
         archive: the file; what it is, is seen by its content, not its name.
         folder: where to; should be empty.
         keep: where a member goes, by its name, or None to leave it out.
-        limit: most bytes to write (default: 30 times the archive's size and 64 MB).
+        limit: most bytes to unpack (default: 30 times the archive's size and 64 MB).
 
     Returns:
         Counts: files and bytes.
@@ -51,7 +77,7 @@ def extract(
     bar = tqdm(desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=None)
     try:
         with bar:
-            for name, stream in members(archive):
+            for name, stream in members(archive, limit):
                 if (place := keep(name)) is None:
                     continue
                 target = folder / inside(place, archive)
@@ -74,8 +100,8 @@ def extract(
     return {"files": files, "bytes": written}
 
 
-def members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each file in an archive; every name is checked, also of what is not asked for."""
+def members(archive: Path, limit: int) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield name and content of each file in an archive; check every name, also of what is not asked for."""
     with open(archive, "rb") as file:
         magic = file.read(2)
     if magic == b"PK":
@@ -88,7 +114,7 @@ def members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                     yield entry.filename, packed.open(entry)
         return
     try:
-        packed = tarfile.open(archive)  # noqa: SIM115 (closed below)
+        packed = open_tar(archive)
     except tarfile.ReadError:
         if magic != b"\x1f\x8b":
             raise
@@ -97,6 +123,8 @@ def members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     with packed:
         for entry in packed:
             inside(entry.name, archive)
+            if packed.offset > limit:  # what is left out must be read past, too
+                raise UserError(f"{archive} unpacks to more than {limit / 1e9:.1f} GB: it is not the published file")
             if entry.isdir():
                 continue
             if entry.issym() or entry.islnk():

@@ -132,7 +132,7 @@ def features_or_reason(path: Path) -> np.ndarray | str:
         return speech_features(path)
     except AudioError as error:
         return str(error)
-    except (OSError, MemoryError, ValueError) as error:
+    except Exception as error:  # of a library's, whatever it is
         return f"{path}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -19,6 +19,9 @@ BINS = 80
 WINDOW = RATE * 25 // 1000  # samples in a frame
 SHIFT = RATE * 10 // 1000  # samples from one frame to the next
 SUFFIXES = (".flac", ".wav")
+SLOWEST, FASTEST = 1_000, 768_000  # samples a second of a file
+LONGEST = 1 << 28  # samples of a file in one channel: 4.6 hours at 16 kHz, 1.5 at 48 kHz; 1 GB of memory
+BLOCK = 1 << 20  # samples of all channels that are read at a time
 _OF_UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # what a program writes into a WAV header before it knows the length
 
 
@@ -30,7 +33,8 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     """A WAV or FLAC file of any sample rate and any number of channels as a waveform (samples,) at 16 kHz.
 
     Raises:
-        AudioError: not audio, empty, cut off, or with samples that are not numbers.
+        AudioError: not audio, empty, cut off, too long (`LONGEST`), of a rate that is not from 1 to 768 kHz, or with
+            samples that are not numbers.
     """
     import soundfile
 
@@ -42,7 +46,9 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     try:
         with soundfile.SoundFile(path) as file:
             announced, rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)  # (samples, channels)
+            if not SLOWEST <= rate <= FASTEST:
+                raise AudioError(f"{path}: {rate:,} samples a second: the rate must be from {SLOWEST:,} to {FASTEST:,}")
+            samples = read_mono(file, path)
     except (soundfile.SoundFileError, RuntimeError) as error:
         reason = " ".join(str(error).partition(": ")[2].split()) or "unreadable"
         raise AudioError(f"{path}: not an audio file that can be read ({reason.rstrip('.')})") from None
@@ -52,7 +58,23 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
         raise AudioError(f"{path}: holds no audio (0 samples)")
     if not np.isfinite(samples).all():
         raise AudioError(f"{path}: some of its samples are not finite numbers")
-    return resample(samples.mean(axis=1), rate)
+    return resample(samples, rate)
+
+
+def read_mono(file, path: Path) -> np.ndarray:
+    """Read the mean of all channels (samples,) as far as there are any: what a header announces is not believed.
+
+    Raises:
+        AudioError: there are more than `LONGEST`.
+    """
+    blocks, total = [], 0
+    size = max(1, BLOCK // file.channels)
+    while len(block := file.read(size, dtype="float32", always_2d=True)):  # (samples, channels)
+        total += len(block)
+        if total > LONGEST:
+            raise AudioError(f"{path}: longer than {LONGEST:,} samples, {LONGEST / file.samplerate / 60:.0f} minutes")
+        blocks.append(block.mean(axis=1))
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
 def wav_is_cut(path: Path) -> bool:
