@@ -66,3 +66,17 @@ def test_wrong_options_are_refused():
     for wrong in (["--connections", "b3t"], ["--layers", "18"]):
         with pytest.raises(UserError):
             depth_check.parse(wrong)
+
+
+def test_damaged_rows_are_left_out(tmp_path, capsys):
+    side = {"gradient": [1.0], "variance": [float("nan")]}
+    row = {"settings": ["b2t"], "encoder": side, "decoder": side, "loss": [3]}
+    wrong = [row | {"loss": []}, row | {"encoder": {}}, row | {"decoder": side | {"variance": ["x"]}}, {"settings": []}]
+    lines = [*map(json.dumps, [row, *wrong]), "[]", "null", "[" * 100_000, json.dumps(row)[:-9]]
+    (tmp_path / "models.jsonl").write_text("\n".join(lines))
+    assert [row["settings"] for row in depth_check.read_rows(tmp_path / "models.jsonl")] == [["b2t"]]
+    assert capsys.readouterr().err.count("models.jsonl, line") == 5
+    with open(tmp_path / "models.jsonl", "a+b") as log:
+        assert not depth_check.ends_a_line(log)
+        log.write(b"\n")
+        assert depth_check.ends_a_line(log)

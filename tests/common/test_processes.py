@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,36 @@ def test_a_child_whose_parent_ended_before_prctl_ends():
     code += "import runpy; runpy.run_path('b2t_fairseq/common/processes.py')['end_with_parent'](parent=1); print('on')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and not done.stdout and os.getpid() != 1
+
+
+def test_run_returns_what_was_printed():
+    code = "import sys; print('out'); print('err', file=sys.stderr); print(repr(sys.stdin.read())); sys.exit({})"
+    command = [sys.executable, "-S", "-c"]
+    assert processes.run([*command, code.format(0)]) == "out\n''\n"
+    assert "err" in processes.run([*command, code.format(0)], stderr=subprocess.STDOUT)
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        processes.run([*command, code.format(3)])
+    assert (error.value.returncode, error.value.output, error.value.stderr) == (3, "out\n''\n", "err\n")
+    with pytest.raises(FileNotFoundError):
+        processes.run(["no-such-program"])
+
+
+def remember(number: int) -> None:
+    os.environ["REMEMBERED"] = str(number)
+
+
+def remembered(_) -> tuple[str, bool]:
+    return os.environ["REMEMBERED"], signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_workers_are_prepared_and_leave_ctrl_c_to_their_parent():
+    with processes.workers(2, "fork", remember, (7,)) as pool:
+        assert list(pool.map(remembered, range(3))) == [("7", True)] * 3
+
+
+def test_workers_that_are_busy_are_stopped_when_the_block_fails():
+    began = time.monotonic()
+    with pytest.raises(RuntimeError), processes.workers(1, "fork") as pool:
+        pool.submit(time.sleep, 60)
+        raise RuntimeError
+    assert time.monotonic() - began < 30

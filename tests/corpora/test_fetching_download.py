@@ -249,3 +249,25 @@ def test_given_files_are_checked_and_not_touched(tmp_path):
     with pytest.raises(UserError, match="has no other.bin"):
         obtain(Source("other.bin", ()), manifest, given)
     assert (given / NAME).read_bytes() == CONTENT and Path(given).exists()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "[]",
+        "null",
+        '"x"',
+        "[" * 100_000,
+        '{"url": null}',
+        '{"url": "URL", "total": "9"}',
+        '{"url": "URL", "validator": {}}',
+    ],
+    ids=range(8),
+)
+def test_a_damaged_note_of_a_part_begins_anew(server, tmp_path, capsys, note):
+    url = server.add("f", CONTENT)
+    (tmp_path / f"{NAME}.part").write_bytes(b"of another file")
+    (tmp_path / f"{NAME}.part.json").write_text(note.replace("URL", url))
+    assert fetched(tmp_path, url) == CONTENT and [asked for _, asked, _ in server.asked] == [None]
+    assert f"{NAME}.part.json is damaged and ignored" in capsys.readouterr().err

@@ -152,3 +152,35 @@ def test_a_kill_leaves_whole_steps_and_a_free_lock(tmp_path):
         step(manifest, "first", {}, lambda folder: pytest.fail("was done"))
         step(manifest, "second", {}, lambda folder: (folder / "whole").write_text("x") and {})
     assert set(os.listdir(tmp_path / "second")) == {"whole", ".step.json"}
+
+
+WRONG = ["", "[]", "null", '"x"', "{", "[" * 100_000, '{"fingerprint": null}', '{"fingerprint": [], "files": 3}']
+WRONG += ['{"corpus": null}', '{"corpus": "test", "sources": [], "steps": null, "checks": 3}']
+WRONG += ['{"corpus": "test", "sources": {"a": null, "b": {"sha256": 3}}, "steps": {"a step": []}}']
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_a_damaged_manifest_is_written_anew(runs, tmp_path, text):
+    runs()
+    (tmp_path / "out" / "manifest.json").write_text(text)
+    assert not runs()  # the step's own record is whole
+    content = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert content["corpus"] == "test" and content["sources"] == {} and list(content["steps"]) == ["a step"]
+    assert content["steps"]["a step"]["counts"] == {"lines": 1}
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_a_step_with_a_damaged_record_is_made_again(runs, tmp_path, capsys, text):
+    runs()
+    (tmp_path / "out" / "a step" / ".step.json").write_text(text)
+    assert counts_of(tmp_path / "out" / "a step") == {} and made_by(tmp_path / "out" / "a step") == ""
+    assert "a step/.step.json is damaged and ignored" in capsys.readouterr().err
+    assert runs() and counts_of(tmp_path / "out" / "a step") == {"lines": 1} and not runs()
+
+
+def test_a_resumable_step_does_not_stumble_over_a_damaged_mark(tmp_path):
+    left = tmp_path / "s.1.partial"
+    left.mkdir()
+    (left / ".step.json.begun").write_bytes(b"\xff\x00")
+    step(Manifest(tmp_path, "test"), "s", {}, lambda folder: (folder / "x").touch(), resumes=True)
+    assert not left.exists() and (tmp_path / "s" / "x").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -307,3 +308,16 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path, content, sentence):
 def test_quotation_marks_and_spaces_survive_as_fairseq_reads_them(tmp_path):
     write_table(tmp_path / "t.tsv", ("id", "tgt_text"), [("a", 'say "so\t now"'), ("b", "it's \\ fine")])
     assert [row["tgt_text"] for row in manifest(tmp_path / "t.tsv")] == ['say "so now"', "it's \\ fine"]
+
+
+def test_a_damaged_record_of_a_split_is_extracted_again(raw, tmp_path, capsys):
+    prepare(raw, tmp_path / "data", vocab_size=40)
+    record = tmp_path / "data" / "features" / "dev.json"
+    whole = record.read_text()
+    known = json.loads(whole)
+    wrong = ["", "[]", "null", "[" * 100_000, json.dumps(known | {"frames": "x"}), json.dumps(known | {"skipped": [3]})]
+    for text in wrong:
+        record.write_text(text)
+        summary = {summary.split: summary for summary in prepare(raw, tmp_path / "data", vocab_size=40)}["dev"]
+        assert (summary.utterances, summary.skipped) == (3, []) and record.read_text() == whole
+    assert capsys.readouterr().err.count("dev.json is damaged and ignored") == 5  # the last is a record, but not usable
