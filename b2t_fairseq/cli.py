@@ -40,6 +40,7 @@ OUR_COMMANDS = {
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
     "paper-train": (".experiments.train", "the paper's training on any number of GPUs, with its effective batch"),
     "paper-evaluate": (".experiments.evaluate", "average, decode and score: the paper's table row"),
+    "patches": (".patches.listing", "what we change in fairseq: what, why, and whether it is active here"),
     "perplexity": (".evaluation.perplexity", "perplexity per word of eval-lm's output, of complete texts only"),
     "prepare": (".experiments.prepare", "the paper's corpora, fetched, checked and binarised"),
     "quickstart": (".experiments.quickstart", "corpus, training, averaging, decoding and scores in one go"),

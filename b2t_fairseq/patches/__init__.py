@@ -1,9 +1,21 @@
 """All that we change in fairseq, torch, numpy and Python, in one ordered list.
 
-A patch is one file with `apply()`, which wraps a function in place by `wrap.wrap`; its docstring says what it does,
-what happens without it, which versions need it and when it becomes unnecessary. `fixes/` repairs what is broken there
+A patch is one file with `apply()`, which replaces functions in place with `wrap.wrap`. `fixes/` repairs what is broken
 and changes no model and no number that fairseq computes correctly; `additions/` gives fairseq what our methods need.
 The order of the list is the order of application: where two wrap the same function, the later one runs first.
+
+Each patch's docstring has the same form, which `b2t-fairseq patches` (`listing.py`) reads:
+
+    What the patch does.
+
+    Without it: what happens. The list shows the first sentence.
+    Versions: those that need it.
+    Unnecessary: when it can be removed (additions may leave this out).
+
+    Whatever else there is to say.
+
+`apply()` returns None, or why the patch is not applied here. A change that is not made by `wrap` is noted with
+`wrap.record`.
 """
 
 from types import ModuleType
@@ -14,6 +26,7 @@ from .additions import (
     checkpoint_guard,
     connection_module,
     criterion_attention,
+    divergence,
     error_lines,
     stop_on_sigterm,
     unknown_architecture,
@@ -55,11 +68,18 @@ PATCHES: tuple[ModuleType, ...] = (
     checkpoint_guard,
     admin_profiling,
     criterion_attention,
+    divergence,
     stop_on_sigterm,
 )
+
+
+#: patch -> why it was not applied
+NOT_APPLIED: dict[str, str] = {}
 
 
 def apply() -> None:
     """Apply every patch in the order of `PATCHES`; a second call changes nothing."""
     for patch in PATCHES:
-        patch.apply()
+        reason = patch.apply()
+        if reason:
+            NOT_APPLIED[patch.__name__] = reason

@@ -1,1 +1,1 @@
-"""What fairseq lacks and our methods or users need; one file each."""
+"""Patches that give fairseq what our methods and users need; one file each."""

@@ -1,6 +1,6 @@
-"""admin's profiling pass runs at the start of the first update.
+"""Run admin's profiling pass at the start of the first update.
 
-Without it: `--connection-init admin` leaves every omega at 1: there is no place of ours that sees a training batch.
+Without it: `--connection-init admin` leaves every omega at 1, because no code of ours sees a training batch.
 Versions: every fairseq so far.
 """
 

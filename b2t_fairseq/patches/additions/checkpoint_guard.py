@@ -1,7 +1,7 @@
-"""Training refuses to resume from a checkpoint of another model or another vocabulary.
+"""Refuse to resume from a checkpoint of another model or another vocabulary.
 
-Without it: Post-LN, B2T and others have the same parameters, so fairseq loads one into the other without a word; and so
-it loads embeddings whose rows belong to other symbols.
+Without it: fairseq silently loads one model into another that has the same parameters, as Post-LN and B2T have, and
+embeddings whose rows belong to other symbols.
 Versions: every fairseq so far.
 """
 

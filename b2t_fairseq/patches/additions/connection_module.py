@@ -1,6 +1,6 @@
-"""`--connection-module`: connections from a module of the user's own.
+"""Add `--connection-module`, which imports connections from a module of the user's own.
 
-Without it: fairseq knows no such option, and a module that registers connections would have to be a `--user-dir`.
+Without it: fairseq has no such option, and a module that registers connections would have to be a `--user-dir`.
 Versions: every fairseq so far.
 
 The module is imported before the command line is parsed, as fairseq does it for `--user-dir`, so that `--connection`

@@ -1,7 +1,9 @@
-"""A mistake the user can fix ends fairseq's own commands with one line, too.
+"""Show a mistake that the user can fix as one line, also in fairseq's own commands.
 
-Without it: `fairseq-train ... --user-dir b2t_fairseq` shows a `UserError` of ours under forty lines of traceback.
-Versions: every fairseq and Python so far. Our own commands (`b2t-fairseq`) do not need it. Python exits with status 1.
+Without it: `fairseq-train` shows a `UserError` of ours under forty lines of traceback.
+Versions: every fairseq and Python so far.
+
+Our own commands (`b2t-fairseq`) do not need it. Python exits with status 1.
 """
 
 import sys

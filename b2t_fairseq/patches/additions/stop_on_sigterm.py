@@ -1,12 +1,13 @@
-"""SIGTERM ends a training after the update at hand, with a checkpoint; a loss that is no number, with a sentence.
+"""On SIGTERM, finish the update, save a checkpoint and exit with status 75.
 
-fairseq knows no SIGTERM: a pre-empted job loses everything since its last checkpoint. With this, each process notes the
-signal; after every update all of them ask each other (one number), so that they stop at the same one even if only one
-machine was told; rank 0 writes checkpoint_last.pt and a marker, and all leave with status 75 (EX_TEMPFAIL: come back).
-The same command then goes on as if nothing had happened. Versions: every fairseq so far.
+Without it: fairseq does not handle SIGTERM: a pre-empted job loses everything since its last checkpoint.
+Versions: every fairseq so far.
+
+Each process notes the signal. After every update all of them ask each other (one number), so that they stop at the same
+update even if only one machine got the signal. Rank 0 writes checkpoint_last.pt and a marker, and all exit with status
+75 (EX_TEMPFAIL: try again later). The same command then resumes where the training stopped.
 """
 
-import json
 import logging
 import math
 import multiprocessing
@@ -22,10 +23,10 @@ from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed
 from fairseq.trainer import Trainer
 
-from ...common.errors import UserError
+from ...common.files import write_record
 from ..wrap import wrap
 
-STATUS = 75  # EX_TEMPFAIL of sysexits.h: what a scheduler's script takes for "queue it again"
+STATUS = 75  # EX_TEMPFAIL of sysexits.h: a scheduler's script queues the job again
 MARKER = "preempted.json"  # in --save-dir, beside the checkpoint that was written
 
 logger = logging.getLogger(__name__)
@@ -48,18 +49,7 @@ def _make_get_train_iterator(original):
 def _make_train_step(original):
     def train_step(self, *args, **kwargs):
         _listen()
-        try:
-            logged = original(self, *args, **kwargs)
-        except Exception as error:
-            number_error = floating_point_error(error)
-            if number_error is None:
-                raise
-            # fp16's "Minimum loss scale reached …" says itself what happened and what to do
-            why = str(number_error) if "loss scale" in str(number_error) else "its gradients became NaN or infinite"
-            raise UserError(diverged(self.get_num_updates(), why)) from error
-        loss = (logged or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise UserError(diverged(self.get_num_updates(), f"its loss became {float(loss)}"))
+        logged = original(self, *args, **kwargs)
         if _any_asked(self):
             _stop(self)
         return logged
@@ -67,27 +57,8 @@ def _make_train_step(original):
     return train_step
 
 
-def floating_point_error(error: BaseException | None) -> FloatingPointError | None:
-    """The one that an exception is or came after.
-
-    fairseq runs the batch again to find where NaN began, and that search fails on a current torch (StopIteration in a
-    backward hook), so what arrives is often not the error that matters.
-    """
-    while error is not None and not isinstance(error, FloatingPointError):
-        error = error.__context__
-    return error
-
-
-def diverged(updates: int, why: str) -> str:
-    """The sentence for a training that has no use going on."""
-    return (
-        f"training failed: the model diverged after {updates} updates: {why.rstrip('.')} (FloatingPointError); "
-        "try a lower --lr, a longer --warmup-updates or another --connection"
-    )
-
-
 def _listen() -> None:
-    """Takes SIGTERM over from Python's default; idempotent.
+    """Handle SIGTERM, where Python's default is in place; a second call changes nothing.
 
     Processes that fairseq spawned itself stay as they are: their parent ends them by SIGTERM when one of them fails.
     """
@@ -100,14 +71,14 @@ def _listen() -> None:
 
 
 def _note(number: int, frame: Any) -> None:
-    # A scheduler signals the data loader's workers as well. Their end must not become an error of the update at hand,
-    # whose batches are all in memory.
+    # A scheduler signals the data loader's workers as well. Their end must not become an error of the current
+    # update, whose batches are all in memory.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _asked.set()
 
 
 def _any_asked(trainer: Trainer) -> bool:
-    """Whether any process of the training was told to stop; the same answer in all of them."""
+    """Return whether any process of the training got the signal; the answer is the same in all of them."""
     if trainer.data_parallel_world_size == 1:
         return _asked.is_set()
     answer = torch.tensor([float(_asked.is_set())], device=trainer.device)
@@ -116,17 +87,14 @@ def _any_asked(trainer: Trainer) -> bool:
 
 
 def _stop(trainer: Trainer) -> None:
-    """Writes the checkpoint and leaves; what is complete anyway is left to fairseq."""
+    """Write the checkpoint and exit; after the last update, leave both to fairseq."""
     updates = trainer.get_num_updates()
     if updates >= (trainer.cfg.optimization.max_update or math.inf):
         return
-    folder = Path(trainer.cfg.checkpoint.save_dir)
     checkpoint_utils.save_checkpoint(trainer.cfg.checkpoint, trainer, trainer.b2t_train_iterator, None)
     if trainer.data_parallel_rank == 0 and not trainer.cfg.checkpoint.no_save:
         marker = {"updates": updates, "host": socket.gethostname(), "pid": os.getpid()}
-        temporary = folder / (MARKER + ".tmp")
-        temporary.write_text(json.dumps(marker) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / MARKER)
-        logger.info(f"SIGTERM: stopped after update {updates}; the same command goes on from checkpoint_last.pt")
+        write_record(Path(trainer.cfg.checkpoint.save_dir) / MARKER, marker)
+        logger.info(f"SIGTERM: stopped after update {updates}; the same command resumes from checkpoint_last.pt")
     _any_asked(trainer)  # nobody leaves before rank 0 has written
     raise SystemExit(STATUS)

@@ -1,6 +1,6 @@
-"""`--arch` with a name that does not exist: say which are near, instead of listing hundreds.
+"""Answer an unknown `--arch` with the names that are near it.
 
-Without it: argparse prints every architecture that fairseq knows, some 600 names in one line.
+Without it: argparse prints the names of all architectures in fairseq, some 600 in one line.
 Versions: every fairseq so far.
 """
 
@@ -19,7 +19,7 @@ def apply() -> None:
 
 
 def known_architecture(name: str) -> str:
-    """The argparse type of `--arch`."""
+    """Return `name` if there is such an architecture (the argparse type of `--arch`)."""
     if name in ARCH_MODEL_REGISTRY:
         return name
     near = difflib.get_close_matches(name, ARCH_MODEL_REGISTRY, n=3)
@@ -27,7 +27,7 @@ def known_architecture(name: str) -> str:
     depths = re.search(r"_(\d+)_(\d+)(_tiny)?$", name)
     if depths:
         hint += f"; for other depths add --encoder-layers {depths[1]} --decoder-layers {depths[2]} to one of them"
-    raise argparse.ArgumentTypeError(f"'{name}' is no architecture{hint}")
+    raise argparse.ArgumentTypeError(f"'{name}' is not an architecture{hint}")
 
 
 def _make(original):

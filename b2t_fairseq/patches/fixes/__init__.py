@@ -1,1 +1,1 @@
-"""What is broken in fairseq on a current Python, torch and numpy; one file each."""
+"""Patches that repair fairseq on a current Python, torch and numpy; one file each."""

@@ -1,4 +1,4 @@
-"""`checkpoint_last.pt` and `checkpoint_best.pt` are replaced in one step.
+"""Replace `checkpoint_last.pt` and `checkpoint_best.pt` in one step.
 
 Without it: fairseq writes the first checkpoint name atomically, but copies it to the other names byte by byte. A job
 killed during such a copy leaves half a `checkpoint_last.pt`, and the next start dies in `torch.load`.

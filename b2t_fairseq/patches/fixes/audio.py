@@ -1,13 +1,13 @@
-"""Audio files are read without torchaudio's removed and CUDA-bound parts, and a data folder can be moved.
+"""Read audio without torchaudio's removed and CUDA-bound parts, and let a data folder be moved.
 
-Without it:
-- every .wav or .flac that fairseq reads itself (at training time, in `interactive`, in the hub) ends in an `OSError` or
+Without it: no audio file can be read, a moved data folder is not found, and damaged data is not noticed.
+- Every .wav or .flac that fairseq reads itself (at training time, in `interactive`, in the hub) ends in an `OSError` or
   `ImportError`: fairseq resamples with `torchaudio.sox_effects`, which torchaudio 2.9 dropped, and PyPI's torchaudio
-  wants the CUDA libraries of a CUDA torch;
+  needs the CUDA libraries of a CUDA torch.
 - `audio_root` in config.yaml is relative to the working folder, and a subword model of the same name that happens to be
-  in the working folder is taken instead of the one beside the config;
-- a damaged manifest, or features that are not numbers, end in a traceback, or in a loss that is NaN.
-Versions: all fairseqs; torchaudio 2.9 and newer, or any that was built for another torch.
+  in the working folder is taken instead of the one beside the config.
+- A damaged manifest, or features that are not numbers, end in a traceback, or in a loss that is NaN.
+Versions: every fairseq so far; torchaudio 2.9 and newer, or any that was built for another torch.
 Unnecessary: never, for the config and the manifest; for the rest with an older torchaudio, whose results are kept.
 """
 
@@ -26,21 +26,19 @@ def apply() -> None:
     wrap(data_cfg, "get_config_from_yaml", __name__, _make_read_config)
     wrap(speech_to_text_dataset, "get_features_or_waveform", __name__, _make_checked_features)
     creator = speech_to_text_dataset.SpeechToTextDatasetCreator
-    original = creator._load_samples_from_tsv.__func__
-    if not getattr(original, "_b2t_patches", None):
-        creator._load_samples_from_tsv = classmethod(_make_checked_manifest(original))
+    wrap(creator, "_load_samples_from_tsv", __name__, _make_checked_manifest)
 
 
 def _make_convert_waveform(original):
     def convert_waveform(waveform, sample_rate, normalize_volume=False, to_mono=False, to_sample_rate=None):
-        """Channels to one, by their mean, and to another rate, by scipy's polyphase filter; (channels, samples)."""
+        """Average the channels of `waveform`, `(channels, samples)`, and resample it by scipy's polyphase filter."""
         from fractions import Fraction
 
         import torch
 
         from ...corpora.speech.features import change_speed
 
-        if normalize_volume:  # sox knows what that is
+        if normalize_volume:  # only sox does it
             return original(waveform, sample_rate, True, to_mono, to_sample_rate)
         is_tensor = torch.is_tensor(waveform)
         wave = waveform.numpy() if is_tensor else waveform
@@ -55,7 +53,7 @@ def _make_convert_waveform(original):
 
 def _make_fbank(original):
     def _get_torchaudio_fbank(waveform, sample_rate, n_bins=80):
-        """Filter banks (frames, bins) of a waveform (1, samples) on the 16-bit scale, resampled to 16 kHz."""
+        """Return filter banks `(frames, bins)` of a waveform `(1, samples)` on the 16-bit scale, at 16 kHz."""
         from ...corpora.speech.features import BINS, filter_banks, resample
 
         if n_bins != BINS:
@@ -85,22 +83,22 @@ def _make_read_config(original):
 def _make_checked_features(original):
     def get_features_or_waveform(path, *args, **kwargs):
         try:
-            found = original(path, *args, **kwargs)
+            features = original(path, *args, **kwargs)
         except (OSError, ValueError, AssertionError, IndexError, EOFError) as error:
             # numpy and fairseq find no first byte where a file was cut off
             what = "the file is cut short" if isinstance(error, IndexError | EOFError) else error
             raise UserError(f"{path}: these features cannot be read ({what}); prepare the data again") from error
-        if len(found) == 0 or not np.isfinite(found).all():
-            what = "hold numbers that are not finite" if len(found) else "are empty"
+        if len(features) == 0 or not np.isfinite(features).all():
+            what = "hold numbers that are not finite" if len(features) else "are empty"
             raise UserError(f"{path}: these features {what}; take the utterance out of the manifest")
-        return found
+        return features
 
     return get_features_or_waveform
 
 
 def _make_checked_manifest(original):
     def _load_samples_from_tsv(cls, root: str, split: str) -> list[dict[str, str]]:
-        """The rows of a manifest; one that names audio for recognition is checked."""
+        """Return the rows of a manifest; check one that names audio for recognition."""
         from ...corpora.speech.manifest import read_manifest
 
         path = Path(root) / f"{split}.tsv"
@@ -111,5 +109,4 @@ def _make_checked_manifest(original):
         # speech translation to speech, and auxiliary texts, have other columns
         return read_manifest(path) if "audio" in columns else original(cls, root, split)
 
-    _load_samples_from_tsv._b2t_patches = frozenset({"audio"})
     return _load_samples_from_tsv

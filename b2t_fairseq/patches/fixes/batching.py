@@ -1,11 +1,11 @@
-"""No sentence is dropped from the end of a data set.
+"""Keep every sentence at the end of a data set.
 
 Without it: when the last batch holds n sentences and n is not a multiple of `--required-batch-size-multiple` (default
-8), fairseq leaves that batch out, silently, in generate, validate and train: the longest sentences get no hypothesis,
+8), fairseq silently leaves that batch out in generate, validate and train. The longest sentences get no hypothesis,
 scores and losses lack them, and a test set of five sentences ends in a `ZeroDivisionError`. An empty data set ends in
 an `IndexError`.
 Versions: git main, fairseq-fixed 0.12.3.1, ve-fairseq 0.12.3; any torch.
-Unnecessary: with PyPI fairseq 0.12.2, where nothing is lost and the seam changes nothing.
+Unnecessary: with PyPI fairseq 0.12.2, where nothing is lost and the patch changes nothing.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
-"""`--bf16` without a TPU.
+"""Let `--bf16` work without a TPU.
 
-Without it: fairseq's option parser takes `--bf16` for a wish to run on a TPU (`args.tpu = True`), and training dies
-with `'NoneType' object has no attribute 'xla_device'`, on CPU and on GPU.
+Without it: fairseq's option parser takes `--bf16` as a request for a TPU (`args.tpu = True`), and training dies with
+`'NoneType' object has no attribute 'xla_device'`, on CPU and on GPU.
 Versions: every fairseq so far; any torch, as long as torch_xla is not installed.
-Unnecessary: once the parser asks for torch_xla first. `fairseq-hydra-train common.bf16=true` never had the gap.
+Unnecessary: once the parser asks for torch_xla first. `fairseq-hydra-train common.bf16=true` never had this fault.
 """
 
 from fairseq import options, utils

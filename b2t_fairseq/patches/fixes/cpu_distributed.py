@@ -1,6 +1,6 @@
-"""Several CPU processes train one model.
+"""Let several CPU processes train one model.
 
-Without it, on a machine without a GPU:
+Without it: on a machine without a GPU, several processes train several models, or none.
 - `torchrun --nproc_per_node 2 fairseq-train ..` starts two unrelated trainings that write into the same directory, as
   the world size defaults to the number of GPUs; with `--distributed-world-size 2` it divides by the number of GPUs;
   with `--distributed-init-method env://` every process takes itself for rank 0 and waits for ever;
@@ -42,7 +42,7 @@ def _on_cpu(cfg) -> bool:
 
 
 def _launched_processes() -> int:
-    """How many processes torchrun (or the like) started; 1 without it."""
+    """Return how many processes torchrun (or the like) started; 1 without it."""
     return int(os.environ["WORLD_SIZE"]) if all(os.environ.get(name) for name in LAUNCHED) else 1
 
 
@@ -69,12 +69,12 @@ def _make_call_main(original):
 
 
 def _joins_launched(cfg) -> bool:
-    """Whether this process should become one rank of the job that torchrun started."""
+    """Return whether this process should become one rank of the job that torchrun started."""
     dist = cfg.distributed_training
     if _launched_processes() == 1:
         return False
     if dist.distributed_no_spawn and dist.distributed_init_method not in (None, "env://"):
-        return False  # rank and rendezvous are given by hand
+        return False  # the user gives rank and rendezvous
     # Only a command that trains has a model to build; generation and validation stay as they are, one job a process,
     # unless a world size asks for more.
     return dist.distributed_world_size > 1 or cfg.get("model") is not None

@@ -1,13 +1,14 @@
-"""`--fp16` and `--amp` say what they do where there is no GPU.
+"""Refuse `--fp16` on the CPU, and train with `--amp` in bfloat16 there.
 
 Without it: `--fp16` on CPU dies with "Torch not compiled with CUDA enabled", and `--amp` on CPU trains in fp32 while
 its configuration claims otherwise.
-Here: `--fp16` is refused in one sentence (fairseq's handling of an overflow needs CUDA as well, so a longer run would
-die later anyway); `--amp` computes the loss under torch's autocast to bfloat16, which needs no loss scaling: matrix
-products in bfloat16, parameters, gradients, optimizer and the rest in fp32. One line in the log says so, and where the
-processor has no fast bfloat16, that fp32 would be faster.
 Versions: every fairseq so far; any torch.
 Unnecessary: once fairseq hands the device on to its fp16 optimizer and to autocast.
+
+`--fp16` ends in a one-line error: fairseq's handling of an overflow needs CUDA as well, so a longer run would die later
+anyway. `--amp` computes the loss under torch's autocast to bfloat16, which needs no loss scaling: matrix products in
+bfloat16, parameters, gradients, optimizer and the rest in fp32. One line in the log says so, and another one warns that
+fp32 would be faster where the processor has no fast bfloat16.
 """
 
 import logging
@@ -39,8 +40,8 @@ def _make(original):
 
 
 def _check(common) -> bool:
-    """Refuse what cannot be done; whether to train under autocast."""
-    # fairseq's two other fp16 modes do start on a CPU; who asks for them by name is left alone
+    """Refuse what cannot be done; return whether to train under autocast."""
+    # fairseq's two other fp16 modes do start on a CPU; they are left alone
     special = common.memory_efficient_fp16 or getattr(common, "fp16_no_flatten_grads", False)
     if common.fp16 and not special:
         raise UserError("--fp16 trains on CUDA GPUs only, and this run is on the CPU: use --bf16, or leave --fp16 out.")
@@ -56,6 +57,6 @@ def _check(common) -> bool:
 
 
 def has_fast_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 matrices in hardware."""
+    """Return whether the processor multiplies bfloat16 matrices in hardware."""
     supports = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(ask() for ask in supports if ask is not None)

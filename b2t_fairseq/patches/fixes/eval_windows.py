@@ -1,8 +1,9 @@
-"""`fairseq-eval-lm` scores text or says why it cannot.
+"""Refuse windows with which `fairseq-eval-lm` cannot score all of the text.
 
-Without it: a `--context-window` that leaves nothing of `--tokens-per-sample` ends in a `ZeroDivisionError`; and windows
-that are longer than the model's positions (the default is 1,024 whatever the model was trained with) are left out, all
-but the last remainder of the text, so that the perplexity is that of a few tokens, or 1.00 of none.
+Without it: a `--context-window` that leaves nothing of `--tokens-per-sample` ends in a `ZeroDivisionError`, and
+windows that are longer than the model's positions are left out without a word. The default window is 1,024 whatever the
+model was trained with; if that is too long, only the last remainder of the text is scored, and the perplexity is that
+of a few tokens, or 1.00 of none.
 Versions: every fairseq so far; any torch.
 Unnecessary: once eval-lm checks its windows.
 """
@@ -57,5 +58,5 @@ def _make_dataloader(original):
 
 
 def _cuts_windows(task: LanguageModelingTask) -> bool:
-    """Whether the text is cut by length; with `--sample-break-mode eos` a sample is a line, however long."""
+    """Return whether the text is cut by length; with `--sample-break-mode eos` a sample is a line, however long."""
     return str(getattr(task.args, "sample_break_mode", None)) != "eos"

@@ -1,7 +1,7 @@
-"""Warnings that no user can act on stay out of the output.
+"""Hide warnings that no user can act on.
 
-Without it: every start of a fairseq command prints some 28 lines of warnings of hydra, torch and the data loader about
-how fairseq calls them.
+Without it: every fairseq command starts with some 28 lines of warnings of hydra, torch and the data loader about how
+fairseq calls them.
 Versions: every fairseq so far, with hydra >= 1.1 or torch >= 2.0.
 Unnecessary: once fairseq calls their current interfaces.
 
@@ -11,6 +11,8 @@ Only these messages are filtered. What comes before the plugin is imported canno
 
 import logging
 import warnings
+
+from ..wrap import record
 
 MESSAGES = (
     r"hydra\.experimental\.(initialize|compose)\(\) is no longer experimental",
@@ -29,3 +31,5 @@ def apply() -> None:
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("hydra").setLevel(logging.WARNING)  # pages of DEBUG lines about how it found its configuration
+    record(__name__, f"{len(MESSAGES)} filters of Python's warnings")
+    record(__name__, "the level of hydra's log")

@@ -1,4 +1,4 @@
-"""Two names of numpy that fairseq uses and numpy removed: `np.compat.long`, `np.percentile(.., interpolation=..)`.
+"""Supply what numpy removed and fairseq uses: `np.compat.long`, `np.percentile(.., interpolation=..)`.
 
 Without it: `AttributeError: module 'numpy' has no attribute 'compat'` in generation and interactive use of a language
 model and with `--sample-break-mode eos`; that or `percentile() got an unexpected keyword argument` with
@@ -12,12 +12,13 @@ import types
 import numpy as np
 from fairseq.data import bucket_pad_length_dataset, data_utils
 
-from ..wrap import wrap
+from ..wrap import record, wrap
 
 
 def apply() -> None:
     if "compat" not in vars(np):  # hasattr would go through numpy's own __getattr__, which may warn
         np.compat = types.SimpleNamespace(long=int)
+        record(__name__, "numpy.compat")
     for user in (data_utils, bucket_pad_length_dataset):  # the second has imported the name
         wrap(user, "get_buckets", __name__, _make_get_buckets)
 

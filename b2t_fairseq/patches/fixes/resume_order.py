@@ -1,11 +1,11 @@
-"""A resumed training sees the batches that the uninterrupted one would have seen.
+"""Give a resumed training the batches that the uninterrupted one would have seen.
 
-Without it: fairseq forms the batches once, with a random order among sentences of equal length that is seeded by the
-epoch in which the process starts. A run that is resumed in epoch 2 or later forms other batches than the run that was
-interrupted, and in the middle of an epoch goes on at the same batch number of the new ones: some sentences are seen
-twice in that epoch and some not at all.
+Without it: a run that is resumed in epoch 2 or later forms other batches than the run that was interrupted. fairseq
+forms the batches once, with a random order among sentences of equal length that is seeded by the epoch in which the
+process starts. In the middle of an epoch the run continues at the same batch number of the new ones: some sentences are
+seen twice in that epoch and some not at all.
 Versions: git main, fairseq-fixed 0.12.3.1, ve-fairseq 0.12.3; any torch.
-Unnecessary: with PyPI fairseq 0.12.2, whose seed does not depend on the epoch, and where the seam changes nothing.
+Unnecessary: with PyPI fairseq 0.12.2, whose seed does not depend on the epoch, and where the patch changes nothing.
 """
 
 import inspect

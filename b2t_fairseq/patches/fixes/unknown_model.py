@@ -1,10 +1,11 @@
-"""An unknown architecture in a checkpoint or configuration is called by its name.
+"""Name the unknown architecture of a checkpoint or configuration.
 
-Without it: `IndexError: Replacement index 1 out of range for positional args tuple`; fairseq means to say which model
-it does not know, but formats the message twice.
+Without it: `IndexError: Replacement index 1 out of range for positional args tuple`, because fairseq formats its
+message twice.
 Versions: git main, fairseq-fixed 0.12.3.1, ve-fairseq 0.12.3, PyPI 0.12.2; any torch.
-Unnecessary: once `fairseq.models.build_model` formats its message once. (Without `--user-dir` the plugin is not there
-to help: then the IndexError itself means that `--user-dir` is missing.)
+Unnecessary: once `fairseq.models.build_model` formats its message once.
+
+Without `--user-dir` the plugin is not loaded and cannot help: then the IndexError means that `--user-dir` is missing.
 """
 
 from fairseq import models

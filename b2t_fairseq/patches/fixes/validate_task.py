@@ -1,4 +1,4 @@
-"""`fairseq-validate` takes the task from the checkpoint when `--task` is not given.
+"""Let `fairseq-validate` take the task from the checkpoint when `--task` is not given.
 
 Without it: `KeyError: None` in the option parser, although the checkpoint names its task.
 Versions: every fairseq so far; any torch.
