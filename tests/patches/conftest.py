@@ -84,7 +84,8 @@ def tiny_model():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def seams():
+def patched():
+    """Apply the patches, whatever a test imports first."""
     from b2t_fairseq import patches
 
     patches.apply()

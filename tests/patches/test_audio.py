@@ -1,4 +1,4 @@
-"""The audio seam: conversion of waveforms, filter banks, relative paths of a config, manifests of other tasks."""
+"""The audio patch: conversion of waveforms, filter banks, relative paths of a config, manifests of other tasks."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from fairseq.data.audio import audio_utils, speech_to_text_dataset
 from fairseq.data.audio.data_cfg import S2TDataConfig
 from fairseq.data.audio.speech_to_text_dataset import SpeechToTextDatasetCreator
 
-from b2t_fairseq import UserError, patches
+from b2t_fairseq import UserError
 from b2t_fairseq.corpora.speech.archive import ZipOfFeatures
 from b2t_fairseq.corpora.speech.features import filter_banks
 
@@ -56,7 +56,7 @@ def test_manifests_of_other_tasks_are_left_alone(tmp_path):
         SpeechToTextDatasetCreator._load_samples_from_tsv(tmp_path, "b")
 
 
-def test_features_of_a_zip_that_is_cut_short_are_one_sentence(tmp_path):
+def test_features_of_a_zip_that_is_cut_short_are_a_one_line_error(tmp_path):
     archive = tmp_path / "test.zip"
     features = np.ones((9, 80), np.float32)
     with ZipOfFeatures(archive) as file:
@@ -74,9 +74,3 @@ def test_features_of_a_zip_that_is_cut_short_are_one_sentence(tmp_path):
     (tmp_path / "a.npy").touch()
     with pytest.raises(UserError, match=r"a\.npy: these features cannot be read \(the file is cut short\)"):
         speech_to_text_dataset.get_features_or_waveform(str(tmp_path / "a.npy"))
-
-
-def test_applying_twice_changes_nothing():
-    before = [audio_utils.convert_waveform, SpeechToTextDatasetCreator._load_samples_from_tsv.__func__]
-    patches.audio.apply()
-    assert before == [audio_utils.convert_waveform, SpeechToTextDatasetCreator._load_samples_from_tsv.__func__]
