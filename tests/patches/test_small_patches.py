@@ -1,5 +1,7 @@
 """The small patches: each has a test that fails without it, here or in a file of its own."""
 
+import argparse
+import builtins
 import logging
 import math
 import os
@@ -185,6 +187,40 @@ def test_a_users_mistake_is_one_line_and_a_bug_keeps_its_traceback(capsys):
     assert capsys.readouterr().err == "error: --lr: too high\n"
     sys.excepthook(KeyError, KeyError("a bug"), None)
     assert "KeyError: 'a bug'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "noted", [{"connection_signature": "connection:post|layers:2-2"}, {"vocabulary": "9 pieces, 0"}]
+)
+def test_a_checkpoint_of_another_model_is_refused(noted, monkeypatch):
+    """Resuming refuses it; loading for another purpose does not."""
+    state = {"cfg": None, "args": Namespace(**noted), "model": {}}
+    model = SimpleNamespace(signature="connection:b2t|layers:2-2", vocabulary="8 pieces, 1")
+    training = SimpleNamespace(cfg=SimpleNamespace(model=Namespace()), _model=model)
+    load = checkpoint_utils.load_checkpoint_to_cpu
+    replace_original(checkpoint_utils, "load_checkpoint_to_cpu", lambda path, *_: state, monkeypatch)
+    replace_original(
+        trainer.Trainer,
+        "load_checkpoint",
+        lambda self, path: checkpoint_utils.load_checkpoint_to_cpu(path),
+        monkeypatch,
+    )
+    with pytest.raises(UserError, match=r"last\.pt .*another (model|vocabulary)"):
+        trainer.Trainer.load_checkpoint(training, "last.pt")
+    assert training.cfg.model == Namespace(connection_signature=model.signature, vocabulary=model.vocabulary)
+    assert load("last.pt") is state
+
+
+def test_a_connection_module_is_imported_before_the_options_are_parsed(monkeypatch, tmp_path):
+    (tmp_path / "mine_for_the_parser.py").write_text("import builtins\nbuiltins.b2t_imported = True\n")
+    monkeypatch.setattr(builtins, "b2t_imported", False, raising=False)
+    seen = []
+    replace_original(
+        options, "parse_args_and_arch", lambda parser, rest: seen.append((rest, builtins.b2t_imported)), monkeypatch
+    )
+    given = ["data", "--connection-module", str(tmp_path / "mine_for_the_parser.py"), "--cpu"]
+    options.parse_args_and_arch(argparse.ArgumentParser(), given)
+    assert seen == [(["data", "--cpu"], True)]  # a command that does not train has no such option
 
 
 @pytest.fixture
