@@ -37,7 +37,7 @@ def test_a_step_finds_its_memory_again():
 
 @pytest.fixture
 def mallopt(monkeypatch):
-    """Record what the allocator is told, on a machine with glibc and without a GPU or settings of the user's own."""
+    """Record the calls of the allocator, on a machine with glibc and without a GPU or settings of the user's own."""
     calls = []
     monkeypatch.setattr(allocator, "_mallopt", lambda: lambda option, value: calls.append(option) or 1)
     monkeypatch.setattr(allocator.torch.cuda, "is_available", lambda: False)

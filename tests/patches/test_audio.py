@@ -19,9 +19,9 @@ def tone(rate, channels=1):
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 def test_waveforms_are_converted_without_torchaudio(kind):
-    found, rate = audio_utils.convert_waveform(kind(tone(8000, 2)), 8000, to_mono=True, to_sample_rate=16000)
-    assert rate == 16000 and found.shape == (1, 16000) and type(found) is type(kind(tone(8)))
-    assert np.abs(np.asarray(found) - tone(16000))[:, 200:-200].max() < 0.01
+    converted, rate = audio_utils.convert_waveform(kind(tone(8000, 2)), 8000, to_mono=True, to_sample_rate=16000)
+    assert rate == 16000 and converted.shape == (1, 16000) and type(converted) is type(kind(tone(8)))
+    assert np.abs(np.asarray(converted) - tone(16000))[:, 200:-200].max() < 0.01
     same, rate = audio_utils.convert_waveform(tone(8000, 2), 8000)
     assert rate == 8000 and (same == tone(8000, 2)).all()
 

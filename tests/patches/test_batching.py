@@ -23,9 +23,9 @@ def batches(size, vectorised=True, **limits):
 @pytest.mark.parametrize("multiple", [1, 3, 8])
 def test_every_sentence_is_in_one_batch_within_the_limits(limits, multiple, vectorised):
     for size in [*range(1, 41), 200]:
-        indices, made = batches(size, vectorised, required_batch_size_multiple=multiple, **limits)
-        assert np.concatenate(made).tolist() == indices.tolist()
-        for batch in made:
+        indices, formed = batches(size, vectorised, required_batch_size_multiple=multiple, **limits)
+        assert np.concatenate(formed).tolist() == indices.tolist()
+        for batch in formed:
             assert len(batch) <= limits.get("max_sentences", len(batch))
             assert len(batch) * LENGTHS[batch].max() <= limits.get("max_tokens", np.inf)
 
@@ -41,17 +41,17 @@ def test_full_batches_are_those_of_fairseq():
 
 def test_empty_data_and_generators():
     assert data_utils.batch_by_size([], None, max_tokens=10, required_batch_size_multiple=8) == []
-    made = data_utils.batch_by_size((i for i in range(5)), lambda i: 3, max_tokens=99, required_batch_size_multiple=8)
-    assert [b.tolist() for b in made] == [[0, 1, 2, 3, 4]]
+    formed = data_utils.batch_by_size((i for i in range(5)), lambda i: 3, max_tokens=99, required_batch_size_multiple=8)
+    assert [b.tolist() for b in formed] == [[0, 1, 2, 3, 4]]
 
 
 def test_fixed_shapes_keep_all():
     indices = np.argsort(LENGTHS[:37], kind="stable")
     shapes = [(4, 10), (4, 20), (2, 30)]
-    made = data_utils.batch_by_size(
+    formed = data_utils.batch_by_size(
         indices, lambda i: LENGTHS[i], required_batch_size_multiple=8, fixed_shapes=np.array(shapes)
     )
-    assert sorted(np.concatenate(made).tolist()) == sorted(indices.tolist())
+    assert sorted(np.concatenate(formed).tolist()) == sorted(indices.tolist())
 
 
 @pytest.mark.slow
@@ -64,5 +64,5 @@ def test_as_many_hypotheses_as_sentences(trained, data, sizes, capsys):
         cfg.dataset.gen_subset = f"test{number or ''}"
         capsys.readouterr()
         generate.main(cfg)
-        found = re.findall(r"^H-(\d+)\t", capsys.readouterr().out, re.MULTILINE)
-        assert sorted(map(int, found)) == list(range(size))
+        numbers = re.findall(r"^H-(\d+)\t", capsys.readouterr().out, re.MULTILINE)
+        assert sorted(map(int, numbers)) == list(range(size))
