@@ -124,7 +124,7 @@ def test_a_killed_process_ends_the_job(victim, data, tmp_path):
     output = finish(process, status=1, seconds=60)
     assert time.monotonic() - began < 60
     last = output.strip().splitlines()[-1]
-    assert last.startswith("error: a process of the training ended") and "the same command goes on from" in last
+    assert last.startswith("error: a process of the training ended") and "the same command resumes from" in last
     assert not any(is_running(pid) for pid in family)
 
 

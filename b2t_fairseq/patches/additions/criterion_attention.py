@@ -1,4 +1,4 @@
-"""A criterion that reads attention in training gets it.
+"""Give a criterion that reads attention in training the attention that it reads.
 
 Without it: our decoders compute the attention to the source in evaluation only, which saves time, and a criterion such
 as `label_smoothed_cross_entropy_with_alignment` finds None in `net_output[1]["attn"]`.
