@@ -108,8 +108,8 @@ def trainer_init(monkeypatch):
 
 def test_fp16_on_cpu_is_refused(trainer_init):
     with pytest.raises(UserError, match="--fp16 .*--bf16"):
-        trainer.Trainer(on_cpu(fp16=True), None, None, None)
-    trainer.Trainer(on_cpu(fp16=True, memory_efficient_fp16=True), None, None, None)
+        trainer.Trainer(on_cpu(fp16=True), None, torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+    trainer.Trainer(on_cpu(fp16=True, memory_efficient_fp16=True), None, torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
     assert len(trainer_init) == 1
 
 
@@ -118,7 +118,7 @@ def test_amp_on_cpu_is_autocast_to_bfloat16(trainer_init, caplog, monkeypatch, i
     monkeypatch.setattr(cpu_precision, "has_fast_bf16", lambda: is_fast)
     layer = torch.nn.Linear(3, 2)
     with caplog.at_level(logging.INFO):
-        trainer.Trainer(on_cpu(amp=True), None, None, layer)
+        trainer.Trainer(on_cpu(amp=True), None, torch.nn.Linear(1, 1), layer)
     assert trainer_init[0].common.amp is False  # fairseq's own form is CUDA's
     assert layer(torch.ones(1, 3)).dtype == torch.bfloat16 and layer.weight.dtype == torch.float32
     said = [r.getMessage() for r in caplog.records if "--amp" in r.getMessage()]
@@ -129,7 +129,7 @@ def test_one_of_several_launched_processes_does_not_train_alone(trainer_init, mo
     for name, value in {"MASTER_ADDR": "localhost", "MASTER_PORT": "1", "WORLD_SIZE": "2", "RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="one of 2 processes"):
-        trainer.Trainer(on_cpu(), None, None, None)
+        trainer.Trainer(on_cpu(), None, torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
     assert not trainer_init
 
 
