@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
+from .checkpoints import integrity
 from .checkpoints.arguments import model_argument
 from .checkpoints.loading import load_checkpoint
 from .checkpoints.signature import parse_signature, signature_of
 from .common.command_line import Parser, guarded, not_negative, positive
 from .common.errors import UserError
-from .common.files import replacing
 from .patches import apply
 
 NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
@@ -154,14 +154,14 @@ def _higher_is_better(path: Path) -> bool:
 
 
 def save(state: dict[str, Any], output: str | Path) -> None:
-    """Write a checkpoint, all or nothing.
+    """Write a checkpoint, whole or not at all.
 
     Raises:
-        OSError: the place cannot be written.
+        OSError: the folder cannot be made.
+        UserError: the file cannot be written.
     """
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as temporary, open(temporary, "wb") as file:  # open names the file in its error, torch not
-        torch.save(state, file)
+    integrity.write(state, output)
 
 
 def _parser() -> Parser:

@@ -22,6 +22,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import meters
 
 from ..common.errors import UserError
+from . import integrity
 
 TORCH = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
 #: torch < 2.4 has no list, and does not need one
@@ -38,17 +39,25 @@ def allow_listed() -> None:
         torch.serialization.add_safe_globals(allowed())
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint into CPU memory by the safe unpickler.
 
+    Args:
+        path: the file.
+        mapped: only look: the tensors stay on the disk, and the file's digest is not checked.
+
     Raises:
-        UserError: if the file cannot be read, or needs more than the allow-list (`UnsafeCheckpointError`).
+        UserError: if the file cannot be read, is damaged, or needs more than the allow-list (`UnsafeCheckpointError`).
     """
     if not HAS_ALLOW_LIST:
         raise UserError(f"{path}: torch {torch.__version__} cannot load checkpoints safely; install torch >= 2.4.")
     allow_listed()
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not mapped:
+            integrity.check(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except integrity.DamagedCheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         raise refusal(path, error) from None
     except OSError as error:

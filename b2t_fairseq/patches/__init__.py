@@ -28,11 +28,11 @@ from .additions import (
     criterion_attention,
     divergence,
     error_lines,
+    resume_whole,
     stop_on_sigterm,
     unknown_architecture,
 )
 from .fixes import (
-    atomic_copy,
     audio,
     batching,
     bf16,
@@ -45,6 +45,7 @@ from .fixes import (
     safe_loading,
     unknown_model,
     validate_task,
+    whole_checkpoints,
 )
 
 PATCHES: tuple[ModuleType, ...] = (
@@ -53,7 +54,7 @@ PATCHES: tuple[ModuleType, ...] = (
     batching,
     resume_order,
     safe_loading,
-    atomic_copy,
+    whole_checkpoints,
     bf16,
     cpu_precision,
     cpu_distributed,
@@ -66,6 +67,7 @@ PATCHES: tuple[ModuleType, ...] = (
     unknown_architecture,
     allocator,
     checkpoint_guard,
+    resume_whole,
     admin_profiling,
     criterion_attention,
     divergence,
