@@ -31,6 +31,8 @@ from .additions import (
     resume_whole,
     stop_on_sigterm,
     unknown_architecture,
+    worker_agreement,
+    worker_watch,
 )
 from .fixes import (
     audio,
@@ -68,6 +70,8 @@ PATCHES: tuple[ModuleType, ...] = (
     allocator,
     checkpoint_guard,
     resume_whole,
+    worker_agreement,
+    worker_watch,
     admin_profiling,
     criterion_attention,
     divergence,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from end_to_end import NARROW, TRAINING, make_data
+from fairseq import checkpoint_utils
 
 from b2t_fairseq import cli
 from b2t_fairseq.checkpoints import integrity
@@ -28,6 +29,7 @@ def training(data) -> list[str]:
 def folder_of_6(training, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     assert cli.main([*training, "--save-dir", str(folder), "--max-update", "6"]) == 0
+    del checkpoint_utils.save_checkpoint.best
     return folder
 
 
@@ -40,3 +42,11 @@ def trained(folder_of_6, tmp_path) -> Path:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(integrity, "WAIT", 0)
+
+
+@pytest.fixture(autouse=True)
+def no_best_score():
+    """fairseq keeps the best score in its function, so that the next training of this process would know it."""
+    yield
+    if hasattr(checkpoint_utils.save_checkpoint, "best"):
+        del checkpoint_utils.save_checkpoint.best

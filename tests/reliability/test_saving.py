@@ -100,8 +100,7 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.delattr(checkpoint_utils.save_checkpoint, "best", raising=False)
+def run(tmp_path):
     return Run(tmp_path, keep_interval_updates=1)
 
 
