@@ -20,7 +20,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -225,21 +224,19 @@ class Watch:
     def verdict(self, now: float) -> tuple[list[int], str] | None:
         """The workers to blame, and what is wrong with them; None while all is well."""
         records = [record or {"slow": True, "starting": True} for _, record in self.heard.values()]
-        limit = self._limit(record["starting"] for record in records)
+        # an update takes all of them, so one that knows of its first speaks for all
+        limit = GENEROUS if all(record["starting"] for record in records) else self.limit
         if now - self.exchanged > limit:
             return [], f"the process that holds the workers' store (rank 0, or torchrun) is silent for {limit} seconds"
         silent = [rank for rank, (when, _) in self.heard.items() if now - when > limit]
         if silent:
             return silent, f"no sign of life for {limit} seconds ({OPTION})"
-        limit = self._limit(record["slow"] for record in records)
+        limit = GENEROUS if any(record["slow"] for record in records) else self.limit
         if now - self.advanced[0] > limit:
             steps = [record.get("steps", 0) for record in records]
             behind = [rank for rank, number in enumerate(steps) if number < max(steps)]
             return behind, f"no step for {limit} seconds ({OPTION})"
         return None
-
-    def _limit(self, generous: Iterable[bool]) -> int:
-        return GENEROUS if any(generous) else self.limit
 
     def _end(self, blamed: list[int], what: str) -> None:
         speaker = min(set(range(self.size)) - set(blamed), default=0)
