@@ -225,9 +225,11 @@ class Watch:
         """The workers to blame, and what is wrong with them; None while all is well."""
         records = [record or {"slow": True, "starting": True} for _, record in self.heard.values()]
         # an update takes all of them, so one that knows of its first speaks for all
-        limit = GENEROUS if all(record["starting"] for record in records) else self.limit
+        starting = not self.updated and all(record["starting"] for record in records)
+        limit = GENEROUS if starting else self.limit
         if now - self.exchanged > limit:
-            return [], f"the process that holds the workers' store (rank 0, or torchrun) is silent for {limit} seconds"
+            holder = [] if "TORCHELASTIC_RUN_ID" in os.environ else [0]
+            return holder, f"the store in which the workers met is silent for {limit} seconds ({OPTION})"
         silent = [rank for rank, (when, _) in self.heard.items() if now - when > limit]
         if silent:
             return silent, f"no sign of life for {limit} seconds ({OPTION})"
@@ -241,9 +243,10 @@ class Watch:
     def _end(self, blamed: list[int], what: str) -> None:
         speaker = min(set(range(self.size)) - set(blamed), default=0)
         if self.rank == speaker:
-            who = ", ".join(self._name(rank) for rank in blamed) or "all ranks" * what.startswith("no")
-            line = f"{who}: {what}" if who else what
-            print(f"error: {line}; the same command resumes from the last checkpoint", file=sys.stderr, flush=True)
+            who = ", ".join(self._name(rank) for rank in blamed) or "all ranks"
+            print(
+                f"error: {who}: {what}; the same command resumes from the last checkpoint", file=sys.stderr, flush=True
+            )
         else:
             time.sleep(GRACE)
         for rank in blamed:
