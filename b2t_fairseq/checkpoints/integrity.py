@@ -116,14 +116,19 @@ def place(path: str | os.PathLike, fill: Callable[[BinaryIO], Any]) -> None:
                     os.fsync(file.fileno())
                 check(temporary)
             return _sync_folder(Path(path).parent)
-        except (OSError, DamagedCheckpointError) as error:
-            if last or isinstance(error, HOPELESS):
-                raise _not_saved(path, error) from None
+        except (OSError, UserError) as error:
+            cause = (
+                error.__cause__ if isinstance(error.__cause__, OSError) else error
+            )  # `replacing` explains a full disk
+            if last or isinstance(cause, HOPELESS):
+                raise _not_saved(path, cause) from None
             time.sleep(WAIT)
 
 
-def _not_saved(path: str | os.PathLike, error: Exception) -> UserError:
-    why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "what was written reads differently"
+def _not_saved(path: str | os.PathLike, cause: Exception) -> UserError:
+    why = (cause.strerror or str(cause)).lower() if isinstance(cause, OSError) else "what was written reads differently"
+    if isinstance(cause, HOPELESS):
+        return UserError(f"{path}: {why}; not saved: check the path and its permissions")
     return UserError(
         f"{path}: not saved: {why}; the checkpoints that were there are as they were: "
         "make room or repair the disk, then run the same command again to resume"
@@ -200,7 +205,7 @@ def is_archive(path: str | os.PathLike) -> bool:
 def remove_leftovers(folder: str | os.PathLike) -> None:
     """Remove the temporary files of processes that were killed while saving."""
     for path in Path(folder).glob("checkpoint*.pt*.tmp"):
-        owner = re.search(r"\.pt\.(.+)-(\d+)\.tmp$", path.name)
+        owner = re.search(r"\.pt\.(.+)-(\d+)-\d+\.tmp$", path.name)
         here = owner is not None and owner[1] == socket.gethostname()
         with contextlib.suppress(OSError):  # gone already, or not ours
             ended = not Path(f"/proc/{owner[2]}").exists() if here else time.time() - path.stat().st_mtime > STALE
