@@ -1,4 +1,4 @@
-"""Training resumes from a whole checkpoint, and never starts from scratch beside checkpoints.
+"""Resume from a whole checkpoint, and never start from scratch beside checkpoints.
 
 Without it: a damaged `checkpoint_last.pt` ends the training with a traceback, although others are whole; without
 `checkpoint_last.pt` (a full disk leaves such a folder) or with a `--restore-file` that does not exist, training starts

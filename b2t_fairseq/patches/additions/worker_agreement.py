@@ -1,4 +1,4 @@
-"""All workers of a training compare what they are about to train, and refuse a difference.
+"""Compare what all workers of a training are about to train, and refuse a difference.
 
 Without it: a worker that was started with another connection, seed, learning rate or other data trains along; gradients
 of different models are averaged without a word.

@@ -1,4 +1,4 @@
-"""A worker that hangs, is stopped or gone ends the training within `--distributed-timeout`; torchrun's end does, too.
+"""End a training within `--distributed-timeout` of a worker that hangs, is stopped or gone, and with torchrun.
 
 Without it: the other workers wait for half an hour (torch's default) without a word about whom they wait for; when
 torchrun is killed by SIGKILL, its workers train on.

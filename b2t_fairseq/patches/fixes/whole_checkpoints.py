@@ -1,14 +1,12 @@
-"""A checkpoint is saved whole or not at all, and a damaged one is never loaded.
+"""Save a checkpoint whole or not at all, and never load a damaged one.
 
-Without it:
-- a disk that is full for a moment leaves files that begin with garbage in place of the good ones: all three tries of
-  fairseq write into the same open file, and nothing is synced or checked;
-- `checkpoint_last.pt` and `checkpoint_best.pt` are copied byte by byte over the old ones: a job killed meanwhile leaves
-  half a file;
-- a changed bit in a file is loaded without a word;
-- the meters of `--eval-bleu` are numpy arrays, which plain safe unpickling refuses.
+Without it: a disk that is full for a moment leaves files that begin with garbage in place of the good ones.
 Versions: every fairseq so far; any torch.
 Unnecessary: once fairseq writes each try to a file of its own, syncs, checks and renames it.
+
+All three tries of fairseq write into the same open file, and nothing is synced or checked. `checkpoint_last.pt` and
+`checkpoint_best.pt` are copied byte by byte over the old ones: a job killed meanwhile leaves half a file. A changed bit
+in a file is loaded without a word. The meters of `--eval-bleu` are numpy arrays, which plain safe unpickling refuses.
 
 `checkpoints/integrity.py` writes, copies and checks. A save that fails raises, so fairseq never comes to the deletion
 of older files. With `--write-checkpoints-asynchronously` a thread writes; one more of the older files is kept then.
