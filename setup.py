@@ -37,7 +37,7 @@ setup(
     extras_require={
         "ve": ["ve-fairseq==0.12.3"],
         "fixed": ["fairseq-fixed==0.12.3.1"],
-        "test": ["pytest>=7", "pytest-xdist>=3.2", "ruff==0.17.6", "editdistance"],
+        "test": ["hypothesis>=6", "pytest>=7", "pytest-xdist>=3.2", "ruff==0.17.6", "editdistance"],
     },
     entry_points={"console_scripts": ["b2t-fairseq=b2t_fairseq.cli:main"]},
 )

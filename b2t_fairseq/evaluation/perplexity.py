@@ -19,8 +19,9 @@ from .score import Score
 from .text import read_lines, read_lines_as_fairseq
 
 METRICS = ("ppl", "word ppl")
-EVALUATED = re.compile(r"Evaluated ([\d,]+) tokens in ")
-LOSS = re.compile(r"Loss \(base 2\): (\S+), Perplexity: (\S+)")
+EVALUATED = re.compile(r"Evaluated (\d[\d,]{0,20}) tokens in ")
+NUMBER = r"(-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf|nan))"
+LOSS = re.compile(rf"Loss \(base 2\): {NUMBER}, Perplexity: {NUMBER}")
 LOSS_STEP, PERPLEXITY_STEP = 1e-4, 1e-2  # of the numbers that eval-lm prints
 POST_PROCESS, ADDED_BOS = re.compile(r"'post_process': '([^']*)'"), "'add_bos_token': True"
 OPTIONS = {"window": re.compile(r"'tokens_per_sample': (\d+)"), "context": re.compile(r"'context_window': (\d+)")}
