@@ -1,20 +1,23 @@
 """Checkpoints are loaded by torch's safe unpickler, with a list of what fairseq's may hold.
 
-Safe unpickling is never switched off: `allowed` names what fairseq checkpoints really hold, data types all of them.
-Nothing on it runs code on loading. A file that needs more is refused, and the message says what it needs.
+Safe unpickling is never switched off: `allowed` names what fairseq checkpoints really hold, Python classes without code
+that runs on loading; numpy's types, whose own C code believes the file, are replaced by ours. A file that needs more is
+refused, and the message says what it needs.
 """
 
 import argparse
 import collections
 import contextlib
 import enum
+import os
 import pickle
 import re
 import typing
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import omegaconf
 import torch
 from fairseq.dataclass import FairseqDataclass, configs, constants
@@ -22,7 +25,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import meters
 
 from ..common.errors import UserError
-from . import integrity
+from . import integrity, plain_arrays
 
 TORCH = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
 #: torch < 2.4 has no list, and does not need one
@@ -52,29 +55,78 @@ def load_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     if not HAS_ALLOW_LIST:
         raise UserError(f"{path}: torch {torch.__version__} cannot load checkpoints safely; install torch >= 2.4.")
     allow_listed()
-    try:
+    with one_line_about(path):
         if not mapped:
             integrity.check(path)
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except integrity.DamagedCheckpointError:
+    check_state(state, path)
+    return state
+
+
+@contextlib.contextmanager
+def one_line_about(path: str | Path) -> Iterator[None]:
+    """Turn whatever a damaged or hostile file makes torch raise into one line about it.
+
+    Raises:
+        UserError: the file cannot be read, or needs more than the allow-list (`UnsafeCheckpointError`).
+    """
+    try:
+        yield
+    except UserError:
         raise
     except pickle.UnpicklingError as error:
         raise refusal(path, error) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except Exception as error:  # what a damaged file makes torch raise depends on where it is damaged
+    except Exception as error:  # it depends on where the file is damaged
         why = (str(error).splitlines() or [""])[0]
         raise UserError(f"{path}: not a whole checkpoint file ({type(error).__name__} {why}).") from None
-    if not isinstance(state, dict) or "model" not in state:
+
+
+def check_archive(file: str | Path | BinaryIO) -> None:
+    """Refuse an archive that grows when it is read: torch stores tensors as they are, each once.
+
+    Raises:
+        UserError: something in it is compressed, or it claims more bytes than it has.
+    """
+    name, start = getattr(file, "name", file), None if isinstance(file, str | Path) else file.tell()
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+    except zipfile.BadZipFile:  # an old file format, or a damaged file: torch says so
+        members = []
+    finally:
+        if start is not None:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(start)
+        else:
+            size = os.path.getsize(file)
+    if any(m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size for m in members):
+        raise UserError(f"{name}: compressed inside, which torch never does: it could be of any size; not loaded")
+    if sum(m.file_size for m in members) > size:
+        raise UserError(f"{name}: claims to hold more bytes than the file has; not loaded")
+
+
+def check_state(state: Any, path: str | Path) -> None:
+    """Refuse what is not a fairseq checkpoint, and tensors that claim to be larger than what was stored for them.
+
+    Raises:
+        UserError: says which it is.
+    """
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise UserError(f"{path}: not a fairseq checkpoint (no 'model' in it).")
-    return state
+    for name, value in state["model"].items():
+        if isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type != "meta":
+            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise UserError(f"{path}: {name} claims to be larger than what was stored of it; not loaded")
 
 
 def allowed() -> list:
     """What a fairseq checkpoint may hold besides tensors and plain containers."""
     types = [argparse.Namespace, collections.defaultdict, collections.OrderedDict, dict, list, set, int, float, str]
-    types += [bool, tuple, typing.Any, *_omegaconf_types(), *_fairseq_types(), *_numpy_types()]
-    # a module path that differs from the object's own needs a pair, which torch 2.4 and 2.5 do not take
+    types += [bool, tuple, typing.Any, *_omegaconf_types(), *_fairseq_types()]
+    # a name that differs from the object's own needs a pair, which torch 2.4 and 2.5 do not take: no numpy there
     return types + (_moved_names() if TORCH >= (2, 6) else [])
 
 
@@ -94,27 +146,19 @@ def _fairseq_types() -> list:
     return [*found, *([placeholder] if placeholder else [])]
 
 
-def _numpy_types() -> list:
-    """Arrays and scalars: `--eval-bleu` keeps its counts in the meters as numpy arrays."""
-    dtypes = {type(np.dtype(code)) for code in np.typecodes["All"]}
-    return [np.ndarray, np.dtype, *dtypes, *_numpy_functions().values()]
-
-
-def _numpy_functions() -> dict[str, Any]:
-    core = getattr(np, "_core", None) or np.core  # numpy 2 renamed it, and np.core warns there
-    return {"_reconstruct": core.multiarray._reconstruct, "scalar": core.multiarray.scalar}
-
-
 def _moved_names() -> list[tuple[Any, str]]:
-    """Names that other versions of numpy and fairseq write for the same things."""
-    moved = [(f, f"numpy.{core}.multiarray.{n}") for core in ("core", "_core") for n, f in _numpy_functions().items()]
-    return moved + [(c, f"fairseq.meters.{c.__name__}") for c in _fairseq_types() if issubclass(c, meters.Meter)]
+    """Arrays and scalars, as `--eval-bleu` keeps its counts in the meters; and what older fairseqs call their meters."""
+    old = [(c, f"fairseq.meters.{c.__name__}") for c in _fairseq_types() if issubclass(c, meters.Meter)]
+    return old + plain_arrays.replacements()
 
 
 def refusal(source: str | Path, error: pickle.UnpicklingError) -> UnsafeCheckpointError:
     needs = _missing(source, error)
     if not needs:
-        return UnsafeCheckpointError(f"{source}: not a checkpoint that loads safely ({str(error).splitlines()[0]})")
+        # torch first advises to switch safe unpickling off; what it found wrong stands behind this word
+        what = re.search(r"WeightsUnpickler error:\s*(.+)", str(error))
+        reason = what[1] if what else (str(error).splitlines() or ["damaged"])[0]
+        return UnsafeCheckpointError(f"{source}: not a checkpoint that loads safely ({reason.strip()})")
     return UnsafeCheckpointError(
         f"{source}: not loaded, and none of its code was run: it needs {', '.join(needs)}, which fairseq checkpoints "
         f"normally do not; if you trust its source, call torch.serialization.add_safe_globals([{', '.join(needs)}]) "

@@ -52,7 +52,7 @@ def through_memory(value):
 )  # fmt: skip
 def test_what_checkpoints_hold_loads(value):
     loaded = through_memory({"value": value})["value"]
-    assert type(loaded) is type(value)
+    assert isinstance(loaded, type(value))
     assert np.array_equal(loaded, value) if isinstance(value, np.ndarray) else loaded == value
 
 

@@ -9,13 +9,14 @@ Unnecessary: once fairseq's checkpoints hold tensors and plain containers only.
 `checkpoints/loading.py` holds the list.
 """
 
-import pickle
 from pathlib import Path
+from unittest import mock
 
+import torch
 from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 
-from ...checkpoints.loading import HAS_ALLOW_LIST, allow_listed, refusal
+from ...checkpoints.loading import HAS_ALLOW_LIST, allow_listed, check_archive, check_state, one_line_about
 from ..wrap import record, wrap
 
 
@@ -24,20 +25,30 @@ def apply() -> str | None:
         return "this torch has no list of safe classes"
     allow_listed()
     record(__name__, "torch's list of safe classes")
-    wrap(checkpoint_utils, "load_checkpoint_to_cpu", __name__, _explain)
-    wrap(checkpoint_utils, "load_ema_from_checkpoint", __name__, _explain)
-    wrap(distributed_utils, "_broadcast_object_slow", __name__, _explain)
+    wrap(checkpoint_utils, "load_checkpoint_to_cpu", __name__, _make_checked)
+    wrap(checkpoint_utils, "load_ema_from_checkpoint", __name__, _make_checked)
+    wrap(distributed_utils, "_broadcast_object_slow", __name__, _make_checked)
     return None
 
 
-def _explain(original):
-    """Wrap a function of fairseq that loads, so that a refusal says what to do."""
+def _make_checked(original):
+    """Wrap a function of fairseq that loads, so that the file is checked and a refusal says what to do."""
 
     def load(source, *args, **kwargs):
-        try:
+        is_file = isinstance(source, str | Path)
+        name = source if is_file else "the checkpoint sent by rank 0"
+        torch_load = torch.load
+
+        def checked_load(file, *load_args, **load_kwargs):
+            with one_line_about(name):
+                if is_file:
+                    check_archive(file)
+                state = torch_load(file, *load_args, **load_kwargs)
+            if is_file:
+                check_state(state, name)
+            return state
+
+        with mock.patch.object(torch, "load", checked_load):
             return original(source, *args, **kwargs)
-        except pickle.UnpicklingError as error:
-            name = source if isinstance(source, (str, Path)) else "the checkpoint sent by rank 0"
-            raise refusal(name, error) from None
 
     return load
