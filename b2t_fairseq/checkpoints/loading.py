@@ -117,9 +117,9 @@ def check_state(state: Any, path: str | Path) -> None:
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise UserError(f"{path}: not a fairseq checkpoint (no 'model' in it).")
     for name, value in state["model"].items():
-        if isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type != "meta":
-            if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-                raise UserError(f"{path}: {name} claims to be larger than what was stored of it; not loaded")
+        is_dense = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type != "meta"
+        if is_dense and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise UserError(f"{path}: {name} claims to be larger than what was stored of it; not loaded")
 
 
 def allowed() -> list:
@@ -147,7 +147,7 @@ def _fairseq_types() -> list:
 
 
 def _moved_names() -> list[tuple[Any, str]]:
-    """Arrays and scalars, as `--eval-bleu` keeps its counts in the meters; and what older fairseqs call their meters."""
+    """Arrays and scalars, which `--eval-bleu` keeps in the meters; and what older fairseqs call their meters."""
     old = [(c, f"fairseq.meters.{c.__name__}") for c in _fairseq_types() if issubclass(c, meters.Meter)]
     return old + plain_arrays.replacements()
 

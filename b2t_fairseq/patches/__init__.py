@@ -30,6 +30,7 @@ from .additions import (
     error_lines,
     resume_whole,
     stop_on_sigterm,
+    trust_checkpoint,
     unknown_architecture,
     worker_agreement,
     worker_watch,
@@ -44,6 +45,7 @@ from .fixes import (
     noise,
     numpy2,
     resume_order,
+    safe_eval,
     safe_loading,
     unknown_model,
     validate_task,
@@ -55,6 +57,7 @@ PATCHES: tuple[ModuleType, ...] = (
     numpy2,
     batching,
     resume_order,
+    safe_eval,
     safe_loading,
     whole_checkpoints,
     bf16,
@@ -76,6 +79,7 @@ PATCHES: tuple[ModuleType, ...] = (
     criterion_attention,
     divergence,
     stop_on_sigterm,
+    trust_checkpoint,
 )
 
 

@@ -12,7 +12,6 @@ import argparse
 
 from fairseq import models, options
 
-from ...common.errors import UserError
 from ...connections import CONNECTIONS
 from ...connections.own_module import import_connection_module
 from ..wrap import wrap
@@ -40,16 +39,14 @@ def _make_parse(original):
 
 
 def _make_build(original):
-    """Import a configuration's module, or ask for a checkpoint's, before fairseq looks for the architecture."""
+    """Import a configuration's module before fairseq looks for the architecture.
+
+    A checkpoint's module does not come here: `checkpoints/trust.py` has taken it out.
+    """
 
     def build_model(cfg, *args, **kwargs):
         module, name = (getattr(cfg, key, None) for key in ("connection_module", "connection"))
         if module and name not in CONNECTIONS:
-            if getattr(cfg, "connection_signature", None):
-                raise UserError(
-                    f"the checkpoint's connection '{name}' comes from {module}, and a checkpoint must not run code: "
-                    f"if you trust that file, add --connection-module {module}"
-                )
             import_connection_module(module)
         return original(cfg, *args, **kwargs)
 
