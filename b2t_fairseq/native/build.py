@@ -1,6 +1,9 @@
 """Compile the C++ files of this folder on the machine itself, at first use, and keep the result in the user's cache.
 
 `CXX` names the compiler, as everywhere; with an empty `CXX` nothing is compiled.
+
+Loading a library runs its code. So the cache is a folder that nobody else can write to, and a library is loaded only
+with the digest that was written beside it: one that was cut short would end every command with SIGBUS.
 """
 
 import atexit
@@ -13,6 +16,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -71,12 +75,52 @@ def compiled(compiler: list[str]) -> Path:
     version = run([*compiler, "--version"])
     parts = (*(source.read_text() for source in SOURCES), *FLAGS, *compiler, version, processor())
     path = cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
-    if not path.exists():
+    if not is_whole(path):
         logger.info(f"compiling kernels to {path}")
-        with tempfile.TemporaryDirectory() as folder, replacing(path) as temporary:  # other processes may be at it, too
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # renamed at the end: other processes may be at it
             run([*compiler, *FLAGS, "-c", *map(str, SOURCES)], cwd=folder)
-            run([*compiler, "-shared", *(f"{source.stem}.o" for source in SOURCES), "-o", str(temporary)], cwd=folder)
+            run([*compiler, "-shared", *(f"{source.stem}.o" for source in SOURCES), "-o", "kernels.so"], cwd=folder)
+            library, digest = Path(folder, "kernels.so"), Path(folder, "digest")
+            digest.write_text(digest_of(library) + "
+", encoding="ascii")
+            for file, place, mode in ((digest, digest_beside(path), 0o600), (library, path, 0o700)):
+                file.chmod(mode)
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
+                os.replace(file, place)  # within one folder, whose files are the compiler's
     return path
+
+
+def digest_of(path: Path) -> str:
+    """Return a file's SHA-256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest_beside(path: Path) -> Path:
+    """Return where a library's digest is written."""
+    return path.with_suffix(".sha256")
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a library is there as it was written; one that is not is compiled anew."""
+    beside = digest_beside(path)
+    try:
+        whole = (
+            is_private(path) and is_private(beside) and beside.read_text(encoding="ascii").strip() == digest_of(path)
+        )
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError):
+        whole = False
+    if not whole:
+        logger.warning(f"{path} is damaged, or others can write it: it is not used but made anew")
+    return whole
+
+
+def is_private(path: Path) -> bool:
+    """Return whether a file or folder is this user's, not a link, and not writable by others."""
+    status = os.lstat(path)
+    return status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode) and not status.st_mode & 0o022
 
 
 def processor() -> str:
@@ -88,12 +132,19 @@ def processor() -> str:
 
 
 def cache_folder() -> Path:
-    """Return b2t_fairseq in the user's cache; where that cannot be written, a temporary folder of this process."""
+    """Return b2t_fairseq in the user's cache, private; where that cannot be, a temporary folder of this process."""
     with contextlib.suppress(OSError, RuntimeError):  # the second: a user without a home, as in containers
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "b2t_fairseq")
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
+        cache = os.environ.get("XDG_CACHE_HOME", "")
+        # a relative one is to be ignored, says its standard: it would be whatever folder the command is started in
+        folder = (Path(cache) if os.path.isabs(cache) else Path.home() / ".cache") / "b2t_fairseq"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        if not (folder.is_dir() and is_private(folder) and all(map(is_private, folder.iterdir()))):
+            logger.warning(f"{folder} is not this user's alone: kernels are compiled anew, to a temporary folder")
+        elif os.access(folder, os.W_OK):
+            folder.chmod(0o700)
             return folder
-    folder = Path(tempfile.mkdtemp(prefix="b2t_fairseq_"))
+    folder = Path(tempfile.mkdtemp(prefix="b2t_fairseq_"))  # mode 0700
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

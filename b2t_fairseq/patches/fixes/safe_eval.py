@@ -1,12 +1,13 @@
 """fairseq reads options that are Python values as values; it runs no code in them.
 
-Without it: `--adam-betas`, `--adaptive-softmax-cutoff`, `conv_feature_layers` and some forty more are handed to Python's
-`eval`. So is what a checkpoint, a recipe or a hydra file holds under these names: any of them can run code.
+Without it: `--adam-betas`, `--adaptive-softmax-cutoff`, `conv_feature_layers` and some forty more are handed to
+Python's `eval`. So is what a checkpoint, a recipe or a hydra file holds under these names: any of them can run code.
 Versions: every fairseq so far.
 Unnecessary: once fairseq calls `ast.literal_eval`, as it does in `fairseq_cli.generate`.
 
-A module's own global comes before Python's builtin. So one `eval` in each of fairseq's modules covers all functions in
-them, also those that others have imported by name. The commands' `--model-overrides` keep Python's: they are the user's.
+A module's own global comes before Python's builtin. So one `eval` in each of fairseq's modules covers all functions
+in them, also those that others have imported by name. The commands' `--model-overrides` keep Python's: they are the
+user's.
 """
 
 import contextlib
