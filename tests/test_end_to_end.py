@@ -342,7 +342,7 @@ def test_a_sentence_that_is_too_long_is_one_sentence(data, trained, tmp_path, he
     [
         (("--connection", "b3t"), "'b3t' is unknown: choose one of post, pre, b2t"),
         (("--connection-init", "b3t"), "'b3t' is unknown: choose one of auto, default, rescale"),
-        (("--arch", "transformer_b2t_17_17"), "'transformer_b2t_17_17' is no architecture"),
+        (("--arch", "transformer_b2t_17_17"), "'transformer_b2t_17_17' is not an architecture"),
         (("--encoder-normalize-before",), "--encoder-normalize-before does not go with --connection"),
     ],
 )

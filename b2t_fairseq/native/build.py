@@ -23,7 +23,6 @@ import tempfile
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.files import replacing
 from ..common.processes import run
 
 logger = logging.getLogger(__name__)
@@ -81,8 +80,7 @@ def compiled(compiler: list[str]) -> Path:
             run([*compiler, *FLAGS, "-c", *map(str, SOURCES)], cwd=folder)
             run([*compiler, "-shared", *(f"{source.stem}.o" for source in SOURCES), "-o", "kernels.so"], cwd=folder)
             library, digest = Path(folder, "kernels.so"), Path(folder, "digest")
-            digest.write_text(digest_of(library) + "
-", encoding="ascii")
+            digest.write_text(digest_of(library), encoding="ascii")
             for file, place, mode in ((digest, digest_beside(path), 0o600), (library, path, 0o700)):
                 file.chmod(mode)
                 with open(file, "rb") as written:

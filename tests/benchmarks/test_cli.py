@@ -52,7 +52,7 @@ def test_training_and_decoding_are_measured_printed_and_written(tmp_path, capsys
     assert decode["ours"]["lengths"][0] < decode["ours"]["lengths"][1]
     assert found["machine"]["threads"] == 1 and found["machine"]["torch"] and found["machine"]["plugin"]
 
-    assert status == 1 and "no_such' is no architecture" in found["cases"]["broken"]["failed"]
+    assert status == 1 and "no_such' is not an architecture" in found["cases"]["broken"]["failed"]
     assert (tmp_path / "r.md").read_text().strip() == printed.strip()
     assert "| train-tiny " in printed and "hypotheses identical" in printed and "broken failed: ours: " in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.json", "r.md"]

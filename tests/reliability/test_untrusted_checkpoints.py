@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
         )
         texts = [f"--{split}pref={folder / split}.en" for split in ("train", "valid", "test")]
         assert cli.main(["preprocess", "--only-source", *texts, "--destdir", str(folder / "lm-bin")]) == 0
-        sizes = (*LM, *LM_SIZES, *LM_PLAIN, *LM_CUTOFFS, "--criterion", "adaptive_loss")
+        sizes = (*LM, *LM_SIZES, *LM_PLAIN, *LM_CUTOFFS, "--criterion", "adaptive_loss", "--ddp-backend=legacy_ddp")
         training = ("--optimizer", "adam", "--lr", "0.003", "--max-tokens", "400", "--cpu", "--max-update", "2")
         lm = [*sizes, *training, "--num-workers", "0"]
         assert cli.main(["train", str(folder / "lm-bin"), *lm, "--save-dir", str(folder / "lm")]) == 0

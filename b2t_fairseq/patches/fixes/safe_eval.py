@@ -1,4 +1,4 @@
-"""fairseq reads options that are Python values as values; it runs no code in them.
+"""Read options that are Python values as values, and run no code in them.
 
 Without it: `--adam-betas`, `--adaptive-softmax-cutoff`, `conv_feature_layers` and some forty more are handed to
 Python's `eval`. So is what a checkpoint, a recipe or a hydra file holds under these names: any of them can run code.
@@ -15,6 +15,7 @@ import importlib
 import sys
 
 from ...common.literals import literal
+from ..wrap import record
 
 #: those of fairseq's modules with an `eval` that it imports later than its models and tasks
 LATER = ("fairseq.data.audio.raw_audio_dataset", "fairseq.data.codedataset", "fairseq.optim.cpu_adam")
@@ -27,3 +28,4 @@ def apply() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("fairseq.") and hasattr(module, "__dict__"):
             vars(module)["eval"] = literal
+    record(__name__, "eval in each of fairseq's modules")
