@@ -1,4 +1,4 @@
-"""Packaging of b2t_fairseq; fairseq itself is an extra, because which one fits depends on the Python at hand."""
+"""Packaging of b2t_fairseq; fairseq itself is an extra, because which one fits depends on the Python version."""
 
 import re
 from pathlib import Path
@@ -16,8 +16,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]),
-    package_data={"b2t_fairseq.native": ["*.cpp"]},
+    packages=[*find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]), "b2t_fairseq.configs"],
+    # The recipes stay at the top of the repository, where users look; `experiments.recipes.configs_folder` finds both.
+    package_dir={"b2t_fairseq.configs": "configs"},
+    package_data={"b2t_fairseq": ["py.typed"], "b2t_fairseq.native": ["*.cpp"], "b2t_fairseq.configs": ["*/*.yaml"]},
     install_requires=[
         "torch>=1.13",
         "numpy",
