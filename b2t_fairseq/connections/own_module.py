@@ -46,6 +46,8 @@ def import_file(path: Path) -> None:
         return
     name = f"b2t_connection_module_{(path.parent if path.name == '__init__.py' else path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:  # Python reads no file with such an ending
+        raise UserError(f"--connection-module {path}: not a Python file: name one that ends in .py")
     sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(sys.modules[name])

@@ -6,7 +6,7 @@ it that no LN touches before the end.
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Connection
 from .registry import register_connection
@@ -32,5 +32,5 @@ class ResiDual(Connection):
         f = branch(stream.x)
         return DualStream(norm(stream.x + f), stream.r + f)
 
-    def close(self, stream, final_norm):
+    def close(self, stream, final_norm: nn.Module):
         return stream.x + final_norm(stream.r)

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = scoring_parser("bleu", __doc__)
     parser.add_argument("--tokenize", default="13a", help="SacreBLEU's tokenizer (default: %(default)s)")
     options = parser.parse_args(arguments)
-    scored_files(options, "BLEU", lambda *sides: {"BLEU": corpus_bleu(*sides, options.tokenize)})
+    scored_files(options, "BLEU", lambda system, truth: {"BLEU": corpus_bleu(system, truth, options.tokenize)})
     return 0
 
 

@@ -111,9 +111,9 @@ def bare_text(text: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
 
 
-def scoring_parser(command: str, description: str) -> Parser:
+def scoring_parser(command: str, description: str | None) -> Parser:
     """Make the parser of a command that compares hypotheses with references."""
-    parser = Parser(prog=f"b2t-fairseq {command}", description=description.split("\n")[0])
+    parser = Parser(prog=f"b2t-fairseq {command}", description=(description or "").split("\n")[0])
     parser.add_argument(
         "--hypotheses", required=True, metavar="FILE", help="what generate printed, or one sentence a line"
     )

@@ -119,7 +119,7 @@ def rounded(bits: float) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Score a log, as in `b2t-fairseq perplexity --output eval-lm.log --text wiki.test.tokens`."""
-    parser = Parser(prog="b2t-fairseq perplexity", description=__doc__.split("\n")[0])
+    parser = Parser(prog="b2t-fairseq perplexity", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--output", required=True, metavar="FILE", help="what eval-lm printed")
     parser.add_argument("--text", required=True, metavar="FILE", help="the text that was binarised, tokens and spaces")
     parser.add_argument("--words", type=positive, metavar="N", help="words of the text, if its tokens are subwords")

@@ -102,7 +102,7 @@ class MultiheadAttention(nn.Module):
             x, weights = attend(q, k, v, mask, causal)
             x = x.permute(2, 0, 1, 3).reshape(query.shape)  # (B, H, T, d_head) -> (T, B, C)
         if "inner" in self.inner_norms:
-            x = self.inner_layer_norm(x)
+            x = self.get_submodule("inner_layer_norm")(x)
         project = self.out_proj if cache is None else cache.linear(self.out_proj)
         return project(x), weights if need_weights else None
 
@@ -132,7 +132,7 @@ class MultiheadAttention(nn.Module):
         is_plain = cache.is_large and memory is not None and q.device.type == "cpu"
         attend = self.attend_plainly if need_weights or is_plain else self.attend
         x, weights = attend(q, k, v, mask, causal=False)
-        return cache.ungrouped(x), cache.ungrouped_weights(weights) if need_weights else None
+        return cache.ungrouped(x), cache.ungrouped_weights(weights) if need_weights and weights is not None else None
 
     def has_kernel(self, x: Tensor) -> bool:
         """Whether `native` knows a step of this attention on x."""

@@ -80,8 +80,8 @@ class DecodingCache:
     def mask(self, like: Tensor) -> Tensor | None:
         """This step's mask of self-attention, (S, 1, beam, used), the same for all layers."""
         if "own" not in self.masks:
-            hidden = self.by_slot(self.hidden_keys(like.device))
-            self.masks["own"] = None if hidden is None else as_scores(hidden, like)
+            hidden = self.hidden_keys(like.device)
+            self.masks["own"] = None if hidden is None else as_scores(self.by_slot(hidden), like)
         return self.masks["own"]
 
     def memory_mask(self, like: Tensor) -> Tensor | None:
@@ -93,15 +93,15 @@ class DecodingCache:
 
     def hidden_keys(self, device: torch.device) -> Tensor | None:
         """(S, 1, beam, used) bool: which of a sentence's keys each of its rows must not see."""
-        if self.beam == 1:
+        if self.ancestors is None:  # one row a sentence: its keys stand in order
             return None if self.hidden is None else self.hidden[:, None, None, :]
         everything = torch.ones(self.rows, self.used, dtype=torch.bool, device=device)
         own = torch.zeros_like(self.ancestors, dtype=torch.bool) if self.hidden is None else self.hidden
         return everything.scatter_(1, self.ancestors, own).view(self.sentences, 1, self.beam, -1)
 
-    def by_slot(self, x: Tensor | None) -> Tensor | None:
+    def by_slot(self, x: Tensor) -> Tensor:
         """(S, ...) from the order of the sentences to that of their slots."""
-        return x if x is None or self.slots is None else x.index_select(0, self.rows_by_slot)
+        return x if self.rows_by_slot is None else x.index_select(0, self.rows_by_slot)
 
     def enter(self, x: Tensor) -> Tensor:
         """(1, R, C) from the generator's order of the rows to that of the slots, as layers want it."""
@@ -166,15 +166,15 @@ class DecodingCache:
             order: (R',) row numbers.
         """
         if not self.keeps_sentences_together(order):
-            self.separate()
+            self.separate(order.device)
         sentences = order if self.beam == 1 else order.view(-1, self.beam)[:, 0] // self.beam
         if self.ancestors is not None:
             self.ancestors = self.ancestors.index_select(0, order)
         if self.hidden is not None:
             self.hidden = self.hidden.index_select(0, order)
         self.keep(sentences)
-        if self.beam > 1 and self.length % SQUEEZE_EVERY == 0:
-            self.squeeze()
+        if self.ancestors is not None and self.length % SQUEEZE_EVERY == 0:
+            self.squeeze(self.ancestors)
 
     def keeps_sentences_together(self, order: Tensor) -> bool:
         """Whether each `beam` rows of the new order come from one sentence."""
@@ -205,15 +205,15 @@ class DecodingCache:
         is_in_order = torch.equal(slots, torch.arange(count, device=slots.device))
         self.slots, self.rows_by_slot = (None, None) if is_in_order else (slots, slots.argsort())
 
-    def squeeze(self) -> None:
+    def squeeze(self, ancestors: Tensor) -> None:
         """Move the keys and values that have descendants to the front, where many have none."""
-        alive = torch.zeros(self.rows, self.used, dtype=torch.bool, device=self.ancestors.device)
-        alive = alive.scatter_(1, self.ancestors, True).view(self.sentences, self.beam, -1).any(1)
+        alive = torch.zeros(self.rows, self.used, dtype=torch.bool, device=ancestors.device)
+        alive = alive.scatter_(1, ancestors, True).view(self.sentences, self.beam, -1).any(1)
         count = int(alive.sum(1).max())
         if count > SQUEEZE_BELOW * self.used:
             return
         places = alive.cumsum(1).sub_(1).repeat_interleave(self.beam, 0)
-        self.ancestors = places.gather(1, self.ancestors)
+        self.ancestors = places.gather(1, ancestors)
         # (S, count) in the order of the slots; sentences with fewer living keys take some dead ones along
         kept = self.by_slot(alive.byte().argsort(dim=1, descending=True, stable=True)[:, :count])
         for buffer in self.written.values():
@@ -231,9 +231,9 @@ class DecodingCache:
         if self.memory_padding is not None:
             self.memory_padding = change(self.memory_padding, 0)
 
-    def separate(self) -> None:
+    def separate(self, device: torch.device) -> None:
         """The general form: make each row a sentence of its own (beam 1), which may go anywhere."""
-        slots = torch.arange(self.sentences, device=self.ancestors.device) if self.slots is None else self.slots
+        slots = torch.arange(self.sentences, device=device) if self.slots is None else self.slots
         slots = slots.repeat_interleave(self.beam)
         for module, buffer in self.written.items():
             own = buffer[:, slots.unsqueeze(1), :, self.ancestors]  # (R, length, 2, H, d_head)

@@ -52,6 +52,9 @@ class TransformerLayer(nn.Module):
         number: the layer's number l = 1...L.
     """
 
+    self_attn: MultiheadAttention
+    encoder_attn: MultiheadAttention  # if the stack has cross-attention
+
     def __init__(self, config: StackConfig, connection: Connection, number: int):
         super().__init__()
         self.config, self.number = config, number

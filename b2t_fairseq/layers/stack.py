@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ class Stack(nn.Module):
         """Return layer i = 0...L-1; a negative i counts from the end, as in a list."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"layer {i} of a stack of {len(self)} layers")
-        return self.get_submodule(str(i % len(self)))
+        return cast(TransformerLayer, self.get_submodule(str(i % len(self))))
 
     def __iter__(self) -> Iterator[TransformerLayer]:
         return (self[i] for i in range(len(self)))

@@ -1,9 +1,10 @@
 """What our three models share besides the options of the connection."""
 
 import torch
+from fairseq.models import BaseFairseqModel
 
 
-class PluginModel:
+class PluginModel(BaseFairseqModel):
     """Stands before fairseq's class among a model's bases."""
 
     @classmethod

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..common.errors import UserError
 from ..layers import Context, DecodingCache, Stack, additive_mask
@@ -43,7 +43,7 @@ def without_layers(cfg, stack: Stack):
     return cfg
 
 
-def adopt(module: nn.Module, cfg, stack: Stack) -> None:
+def adopt(module: "B2TTransformerEncoder | B2TTransformerDecoder", cfg, stack: Stack) -> None:
     """Put the stack where fairseq has its list of layers, and give the final norm the connection's epsilon."""
     module.cfg, module.layers, module.num_layers = cfg, stack, len(stack)
     connection = stack.connection
@@ -65,6 +65,8 @@ class B2TTransformerEncoder(LazyReordering, TransformerEncoderBase):
         stack: our layers.
         word_dropout: rate of `drop_words` in training.
     """
+
+    layers: Stack
 
     def __init__(self, cfg, dictionary, embed_tokens, stack: Stack, word_dropout: float = 0.0):
         super().__init__(without_layers(cfg, stack), dictionary, embed_tokens)
@@ -118,6 +120,8 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         stack: our layers.
         word_dropout: rate of `drop_words` in training; the first position is always kept.
     """
+
+    layers: Stack
 
     def __init__(self, cfg, dictionary, embed_tokens, stack: Stack, word_dropout: float = 0.0):
         no_encoder = "CA" not in stack.config.kinds

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
+from fairseq.models import FairseqEncoder
 from torch import Tensor
 
 from ..layers.cache import WIDEST_BEAM, rows_per_sentence
@@ -40,7 +41,7 @@ class ReorderedEncoderOut(Mapping):
         return len(self.made)
 
 
-class LazyReordering:
+class LazyReordering(FairseqEncoder):
     """For an encoder: `reorder_encoder_out` of the class behind it, put off."""
 
     def reorder_encoder_out(self, encoder_out: Mapping, new_order: Tensor) -> ReorderedEncoderOut:

@@ -66,6 +66,9 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
 class B2TLanguageModel(PluginModel, TransformerLanguageModel):
     """A Transformer language model with a connection of your choice."""
 
+    signature: str
+    vocabulary: str
+
     @classmethod
     def build_model(cls, args, task):
         """Build, initialise and sign a model.
@@ -113,7 +116,7 @@ def build_embedding(args: Any, dictionary):
                 "--tie-adaptive-weights needs --adaptive-input, and cut-offs, factor and width equal to the softmax's"
             )
     if args.adaptive_input:
-        cutoffs = eval_str_list(args.adaptive_input_cutoff, type=int)
+        cutoffs = list(map(int, eval_str_list(args.adaptive_input_cutoff) or []))
         sizes = args.decoder_input_dim, args.adaptive_input_factor, args.decoder_embed_dim
         return AdaptiveInput(len(dictionary), dictionary.pad(), *sizes, cutoffs)
     return Embedding(len(dictionary), args.decoder_input_dim, dictionary.pad())

@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from fairseq.models.transformer import TransformerConfig
+
 from ..checkpoints.arguments import write
 from ..checkpoints.signature import after_pruning, check_same_function, layers_to_keep, make_signature
 from ..common.errors import UserError
@@ -157,7 +159,9 @@ def apply_pruning(args: Any, *sides: str) -> None:
         write(args, f"{side}_layers", len(kept))
 
 
-def stack_config(args: Namespace, side: str, has_cross_attention: bool, other_depth: int | None) -> StackConfig:
+def stack_config(
+    args: Namespace | TransformerConfig, side: str, has_cross_attention: bool, other_depth: int | None
+) -> StackConfig:
     """The sizes of one stack, from fairseq's flat arguments (`encoder_layers`, `decoder_embed_dim`, ...)."""
 
     def own(name: str) -> Any:

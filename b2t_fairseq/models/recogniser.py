@@ -40,8 +40,9 @@ class Recogniser(S2THubInterface):
             raise UserError(f"{config} is not valid YAML ({reason}): prepare the folder again") from None
         overrides |= {"data": data, "config_yaml": config_yaml}
         models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([checkpoint], arg_overrides=overrides)
+        assert cfg is not None and task is not None  # fairseq gives None where it loads no checkpoint
         if not hasattr(task, "data_cfg"):
-            raise UserError(f"{checkpoint} is no speech recogniser (its task is {cfg.task._name})")
+            raise UserError(f"{checkpoint} is not a speech recogniser (its task is {cfg.task._name})")
         pieces = (task.data_cfg.bpe_tokenizer or {}).get("sentencepiece_model")
         if pieces and not os.path.isfile(pieces):
             raise UserError(f"{config} names {pieces}, and there is no such file: prepare the folder again")
@@ -79,7 +80,9 @@ class Recogniser(S2THubInterface):
                     print(f"warning: {told}; the rest is cut off", file=sys.stderr)
                     waveform = waveform[:most]
                 sample = model_input(self.task, waveform, path)
-                yield self.get_prediction(self.task, self.model, self.generator, sample)
+                text = self.get_prediction(self.task, self.model, self.generator, sample)
+                assert isinstance(text, str)  # fairseq adds a waveform only if asked to synthesise one
+                yield text
             except AudioError as error:
                 yield error
             except Exception as error:  # no file may end the transcription of the others

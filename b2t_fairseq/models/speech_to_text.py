@@ -82,6 +82,9 @@ class SpeechDecoder(B2TTransformerDecoder):
 class B2TSpeechToTextModel(PluginModel, s2t_transformer.S2TTransformerModel):
     """fairseq's S2T Transformer with a connection of your choice, in encoder and decoder alike."""
 
+    signature: str
+    vocabulary: str
+
     @classmethod
     def add_args(cls, parser):
         """fairseq's S2T options and ours; those that have defaults lose them, the architecture sets them."""
@@ -167,7 +170,7 @@ def build_stack(args: Any, side: str) -> Stack:
 
 def set_defaults(args: Any, connection: str, depths: tuple[int, int], size: str) -> None:
     """What an architecture does: fill in what the user has left open. Idempotent: fairseq calls it twice."""
-    defaults = {"connection": connection, "connection_init": "auto", "connection_options": ""}
+    defaults: dict[str, Any] = {"connection": connection, "connection_init": "auto", "connection_options": ""}
     defaults["conv_channels"] = SUBSAMPLER_CHANNELS[size]
     for side, depth in zip(("encoder", "decoder"), depths, strict=True):
         # fairseq's base_architecture would set normalize_before, that is Pre-LN

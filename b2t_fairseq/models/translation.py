@@ -30,6 +30,9 @@ SIZES = {
 class B2TTransformerModel(PluginModel, TransformerModel):
     """fairseq's Transformer with a connection of your choice."""
 
+    signature: str
+    vocabulary: str
+
     @classmethod
     def add_args(cls, parser):
         """fairseq's Transformer options and ours; none has an argparse default, the architecture sets them."""
