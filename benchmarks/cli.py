@@ -31,7 +31,7 @@ def parser() -> Parser:
         description="Ours against stock fairseq, in turns.",
         epilog=EPILOG.format(default=default),
     )
-    options.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: a short set)")
+    options.add_argument("cases", nargs="*", metavar="CASE", help="what to measure (default: a short set); see below")
     options.add_argument("--all", action="store_true", help="every case; takes hours")
     options.add_argument("--list", action="store_true", help="print the cases and stop")
     options.add_argument("--repeats", type=positive, default=7, help="pairs of measurements (default: 7)")
@@ -39,7 +39,7 @@ def parser() -> Parser:
         "--warmup", type=not_negative, default=3, help="measurements of each side that do not count (default: 3)"
     )
     options.add_argument("--threads", type=positive, default=os.cpu_count(), help="default: all cores")
-    options.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    options.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     options.add_argument("--json", metavar="FILE", help="also write everything measured")
     options.add_argument("--markdown", metavar="FILE", help="also write the table")
     return options

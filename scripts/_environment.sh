@@ -1,12 +1,17 @@
-# Sourced by the other scripts: finds or makes the Python environment. Sets ENV_PYTHON; needs ROOT (the checkout).
+# Sourced by the other scripts: finds or makes the Python environment, and runs our commands in it. Sets ROOT, the checkout.
 #
-#   b2t_environment EXTRA      EXTRA: "" or "test" (adds pytest and ruff)
+#   b2t_command COMMAND ARGUMENTS    our command, which knows --dry-run itself
+#   b2t_step COMMAND ARGUMENTS       our command, which a dry run only prints
 #
-#   own_options ARGUMENTS      sets PYTHON, TORCH and DRY_RUN from --python, --torch and --dry-run, prints usage for --help,
-#                              and leaves all other arguments in the array PASSED; what follows -- is never its own
+# For scripts that run something else:
 #
-# read by b2t_environment: PYTHON (base Python, may be empty), TORCH (cpu, cuda or empty), DRY_RUN (true or false)
+#   own_options MODULE ARGUMENTS     sets PYTHON, TORCH, INSTALL and DRY_RUN from the scripts' own options and leaves all
+#                                    other arguments in the array PASSED; what follows -- is never its own. For --help
+#                                    it prints the script's first comment, its own options, and MODULE's help, and exits
+#   b2t_environment EXTRA            sets ENV_PYTHON; EXTRA: "" or "test" (adds what scripts/test.sh runs)
 
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 TORCH_VERSION=2.13.0
 VE_FAIRSEQ=ve-fairseq==0.12.3
 FIXED_FAIRSEQ=fairseq-fixed==0.12.3.1
@@ -19,18 +24,18 @@ fail() {
 }
 
 own_options() {
-  PYTHON="" TORCH="" DRY_RUN=false PASSED=()
+  local module=$1 help=false
+  shift
+  PYTHON="" TORCH="" DRY_RUN=false INSTALL=false PASSED=()
   while [ $# -gt 0 ]; do
     case "$1" in
-      -h | --help)
-        usage
-        exit 0
-        ;;
       --)
         PASSED+=("$@")
         break
         ;;
+      -h | --help) help=true ;;
       --dry-run) DRY_RUN=true ;;
+      --install) INSTALL=true ;;
       --python | --torch)
         [ -n "${2:-}" ] || fail "$1 needs a value; --help lists the options"
         case "$1" in --python) PYTHON=$2 ;; *) TORCH=$2 ;; esac
@@ -43,6 +48,64 @@ own_options() {
     shift
   done
   case "$TORCH" in "" | cpu | cuda) ;; *) fail "--torch must be cpu or cuda, not '$TORCH'" ;; esac
+  if [ "$help" = true ]; then
+    own_help "$module"
+    exit 0
+  fi
+}
+
+own_help() {
+  local module=$1 python
+  printf 'usage: bash scripts/%s [options]\n\n' "$(basename "$0")"
+  sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+  cat << 'TEXT'
+
+options of the script:
+  --python PYTHON   the Python to make .venv with (default: 3.11 or 3.12 if there is one)
+  --torch cpu|cuda  which torch to install if none imports (default: what pip's own settings give)
+  --install         make the environment and stop
+  --dry-run         print the commands, run none
+  --help            this text
+TEXT
+  if [ -z "$module" ]; then return; fi
+  if python=$(existing_python); then
+    printf '\nAll other options go to this command:\n\n'
+    "$python" -m "$module" ${PASSED[@]+"${PASSED[@]}"} --help
+  else
+    printf '\nThe list of all other options needs the installation: bash scripts/%s --install\n' "$(basename "$0")"
+  fi
+}
+
+# Prints the Python of an environment that needs no installation any more, by a look that takes no time; else fails.
+existing_python() {
+  local look="import importlib.util as util, sys; sys.exit(not all(map(util.find_spec, ['torch', 'fairseq'])))"
+  local candidate
+  for candidate in "${VIRTUAL_ENV:-${CONDA_PREFIX:-/nowhere}}/bin/python" "$ROOT/.venv/bin/python"; do
+    if [ -x "$candidate" ] && "$candidate" -c "$look" > /dev/null 2>&1; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+b2t_command() {
+  own_options b2t_fairseq.cli "$@"
+  b2t_environment ""
+  if [ "$DRY_RUN" = true ]; then PASSED=("${PASSED[0]}" --dry-run "${PASSED[@]:1}"); fi
+  if [ "$DRY_RUN" = true ] && ! has_packages "$ENV_PYTHON" ""; then
+    run "$ENV_PYTHON" -m b2t_fairseq.cli "${PASSED[@]}"
+    say "(after the installation --dry-run also prints the commands of this last one)"
+    exit 0
+  fi
+  say "\$ $(printf '%q ' "$ENV_PYTHON" -m b2t_fairseq.cli "${PASSED[@]}")"
+  exec "$ENV_PYTHON" -m b2t_fairseq.cli "${PASSED[@]}"
+}
+
+b2t_step() {
+  own_options b2t_fairseq.cli "$@"
+  b2t_environment ""
+  run "$ENV_PYTHON" -m b2t_fairseq.cli "${PASSED[@]}"
 }
 
 # Prints a command and runs it, unless this is a dry run.
@@ -53,14 +116,14 @@ run() {
 
 # Runs a step of the installation; what earlier steps have done is kept when one fails.
 install() {
-  run "$@" || fail "the installation stopped at the command above: mend what it says and start again, it goes on from there"
+  run "$@" || fail "the installation stopped at the command above: fix what it says and run the same command again to resume"
 }
 
 # True if a Python imports everything that the work needs.
 has_packages() {
   local modules="torch, fairseq_cli, sacrebleu, sentencepiece, matplotlib, tqdm, yaml, sacremoses, subword_nmt, rouge_score"
   modules="$modules, scipy, soundfile, kaldi_native_fbank, jiwer"
-  if [ "$2" = test ]; then modules="$modules, pytest, xdist, ruff, editdistance"; fi
+  if [ "$2" = test ]; then modules="$modules, pytest, xdist, ruff, basedpyright, editdistance"; fi
   "$1" -c "import $modules" > /dev/null 2>&1
 }
 
@@ -106,7 +169,7 @@ PYTHON
 install_torch() {
   local python=$1
   if [ -x "$python" ] && "$python" -c "import torch" > /dev/null 2>&1; then
-    say "torch $("$python" -c 'import torch; print(torch.__version__)') imports and is kept${TORCH:+ (--torch $TORCH is not needed; to change it, delete .venv)}"
+    say "torch $("$python" -c 'import torch; print(torch.__version__)') is installed and is used${TORCH:+ (--torch $TORCH is not needed; to change it, delete .venv)}"
     return
   fi
   case "$TORCH" in
@@ -142,6 +205,11 @@ install_fairseq() {
 }
 
 b2t_environment() {
+  find_or_make_environment "$1"
+  if [ "$INSTALL" = true ]; then exit 0; fi
+}
+
+find_or_make_environment() {
   local extra=$1 venv="$ROOT/.venv" began=$SECONDS base version marker wanted
   if [ -z "$PYTHON" ] && [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && has_packages python "$extra"; then
     ENV_PYTHON=$(command -v python)

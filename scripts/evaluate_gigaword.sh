@@ -1,8 +1,5 @@
 #!/usr/bin/env bash
-# Average, decode and score trainings for Gigaword headlines: see --help.
+# Average, decode and score trainings for Gigaword headlines: --help lists the options.
 set -euo pipefail
-
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$ROOT/scripts/_environment.sh"
-. "$ROOT/scripts/_paper.sh"
-paper_evaluate gigaword "one table of all" "$@"
+. "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+b2t_command paper-evaluate gigaword "$@"

@@ -1,8 +1,5 @@
 #!/usr/bin/env bash
-# Average, decode and score trainings for WikiText-103 language modelling: see --help.
+# Average, decode and score trainings for WikiText-103 language models: --help lists the options.
 set -euo pipefail
-
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$ROOT/scripts/_environment.sh"
-. "$ROOT/scripts/_paper.sh"
-paper_evaluate wikitext103 "one table of all" "$@"
+. "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+b2t_command paper-evaluate wikitext103 "$@"

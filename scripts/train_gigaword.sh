@@ -1,8 +1,5 @@
 #!/usr/bin/env bash
-# The paper's training for Gigaword headlines: see --help.
+# The paper's training for Gigaword headlines, on any number of GPUs: --help lists the options.
 set -euo pipefail
-
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$ROOT/scripts/_environment.sh"
-. "$ROOT/scripts/_paper.sh"
-paper_train gigaword "6-6 18-18" 18-18 "$@"
+. "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+b2t_command paper-train gigaword "$@"

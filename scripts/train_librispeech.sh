@@ -1,8 +1,5 @@
 #!/usr/bin/env bash
-# The paper's training for LibriSpeech speech recognition: see --help.
+# The paper's training for LibriSpeech speech recognition, on any number of GPUs: --help lists the options.
 set -euo pipefail
-
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$ROOT/scripts/_environment.sh"
-. "$ROOT/scripts/_paper.sh"
-paper_train librispeech "6-6 12-6" 12-6 "$@"
+. "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+b2t_command paper-train librispeech "$@"

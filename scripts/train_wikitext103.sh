@@ -1,8 +1,5 @@
 #!/usr/bin/env bash
-# The paper's training for WikiText-103 language modelling: see --help.
+# The paper's training for WikiText-103 language models, on any number of GPUs: --help lists the options.
 set -euo pipefail
-
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-. "$ROOT/scripts/_environment.sh"
-. "$ROOT/scripts/_paper.sh"
-paper_train wikitext103 "6 16" 16 "$@"
+. "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+b2t_command paper-train wikitext103 "$@"

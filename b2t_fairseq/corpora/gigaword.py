@@ -2,6 +2,10 @@
 
 The text is tokenised and lower-cased already, its digits are ``#``. All pairs are kept. Additional pairs, the paper's
 13 M of RealNews and NewsCrawl, come as files of `news_headlines` and are added to the training set.
+
+Whatever interrupts the preparation, run the same command again to resume; steps that are done are kept. The folder's
+`manifest.json` says what came from where. `--from` reads `ggw_data.zip`, `summary.tar.gz`, or their files.
+The corpus needs 8 GB of free disk.
 """
 
 import argparse
@@ -50,7 +54,9 @@ SPACE = 8_000_000_000
 def add_options(add: Callable[..., argparse.Action]) -> None:
     """Add the corpus' own options of `prepare`."""
     add("--merges", type=positive, default=MERGES, metavar="N", help="joint BPE merges (default: %(default)s)")
-    more = "more training pairs, PREFIX.article and PREFIX.title; may be repeated"
+    more = (
+        "more training pairs, PREFIX.article and PREFIX.title, as `prepare news_headlines` makes them; may be repeated"
+    )
     add("--extra", type=Path, action="append", default=[], metavar="PREFIX", help=more)
 
 

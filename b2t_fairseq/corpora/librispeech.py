@@ -1,4 +1,9 @@
-"""LibriSpeech's seven archives, fetched, checked, unpacked, and made into features by `librispeech`."""
+"""LibriSpeech's seven archives, fetched, checked, unpacked, and made into features by `librispeech`.
+
+Whatever interrupts the preparation, run the same command again to resume; steps that are done are kept. The folder's
+`manifest.json` says what came from where. `--from` reads the archives, or the folder of unpacked splits.
+All splits need 250 GB of free disk.
+"""
 
 import argparse
 import itertools

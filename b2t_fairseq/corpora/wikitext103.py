@@ -1,4 +1,9 @@
-"""WikiText-103 for language modelling: the official word-level files, checked and binarised."""
+"""WikiText-103 for language modelling: the official word-level files, checked and binarised.
+
+Whatever interrupts the preparation, run the same command again to resume; steps that are done are kept. The folder's
+`manifest.json` says what came from where. `--from` reads `wikitext-103-v1.zip` or `wiki.{train,valid,test}.tokens`.
+The corpus needs 3 GB of free disk.
+"""
 
 import argparse
 from collections.abc import Callable

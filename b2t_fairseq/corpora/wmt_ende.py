@@ -4,6 +4,11 @@ By default the ready-made archive that the paper's authors used: tokenised, clea
 builds the same from Europarl v7, Common Crawl and News Commentary v11: Moses tokens, pairs of 1-80 words, joint BPE
 learned here. Either way newstest2013 is the validation set and newstest2010-2016 are tokenised, encoded with the same
 codes and binarised as test, test1, …; their raw text, which SacreBLEU scores against, is in ``tests``.
+
+Whatever interrupts the preparation, run the same command again to resume; steps that are done are kept. The folder's
+`manifest.json` says what came from where. `--from` reads the archives, or what is in them (test sets:
+`newstestYEAR.en` and `.de`, or what sacrebleu has in `$SACREBLEU`).
+The corpus needs 12 GB of free disk, with `--from-raw` 16 GB.
 """
 
 import argparse

@@ -30,12 +30,20 @@ from .tasks import PAPER_CORPORA, Corpus, Task, corpus_name, find_corpus
 Scores = Mapping[str, Mapping[str, Score]]  # test -> metric -> score
 
 
+USAGE = "paper-evaluate CORPUS --run DIR [--run DIR ...] [options] [-- further options of the decoding command]"
+DESCRIPTION = """\
+Average the last checkpoints of each run, decode the paper's test sets with the values of configs/paper/CORPUS.yaml,
+score them, and write the row of the paper's table, in Markdown and JSON, into the run's folder. A finished
+step is kept."""
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; mistakes are one line."""
-    parser = Parser(prog="paper-evaluate", description=__doc__.split("\n")[0], epilog="options after -- go to fairseq")
+    parser = Parser(prog="paper-evaluate", usage=USAGE, description=DESCRIPTION)
     add = parser.add_argument
     add("task", metavar="CORPUS", choices=list(PAPER_CORPORA), type=corpus_name, help=", ".join(PAPER_CORPORA))
-    add("--run", action="append", required=True, type=Path, metavar="DIR", help="a training's folder; may be repeated")
+    several = "a training's folder; with several, one table, and where the metric has a test, each against the first"
+    add("--run", action="append", required=True, type=Path, metavar="DIR", help=several)
     add("--data", type=Path, metavar="DIR", help="what scripts/prepare_CORPUS.sh made (default: data/CORPUS)")
     add("--tests", metavar="A,B", help="test sets (default: the paper's)")
     add("--config", metavar="FILE", help="recipe (default: configs/paper/CORPUS.yaml)")

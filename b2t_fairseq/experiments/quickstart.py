@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -27,6 +28,23 @@ from .recipes import flags, read_recipe
 from .tasks import TASKS
 from .tasks.base import Task
 
+DESCRIPTION = """\
+Train Transformers with different connections side by side on a small corpus that is part of the package or comes with
+what it needs, average checkpoints, evaluate them and print one table of scores. Run the same command again to
+resume."""
+RAW = argparse.RawDescriptionHelpFormatter
+
+
+def epilog() -> str:
+    """Return the tasks, and what `--data` reads for each of them."""
+    tasks = [f"  {name:<15}{task.summary}" for name, task in TASKS.items()]
+    reads = [
+        textwrap.fill(task.reads, 100, initial_indent=f"  {name:<15}", subsequent_indent=17 * " ")
+        for name, task in TASKS.items()
+    ]
+    more = "Each task has options of its own: `quickstart --task lm --help` lists those of the language model."
+    return "\n".join(["tasks:", *tasks, "", "what --data reads, each file plain or .gz:", *reads, "", more])
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; mistakes are one line."""
@@ -35,7 +53,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--task", default=next(iter(TASKS)), choices=list(TASKS), help="what to learn (default: %(default)s)"
     )
     task = TASKS[which.parse_known_args(arguments)[0].task]
-    parser = Parser(prog="quickstart", description=__doc__.split("\n")[0], parents=[which])
+    parser = Parser(prog="quickstart", description=DESCRIPTION, epilog=epilog(), parents=[which], formatter_class=RAW)
     add = parser.add_argument
     add("--data", metavar="PATH", help="your own corpus, in the layout the task reads (default: the embedded corpus)")
     add("--connections", default="post,pre,b2t", metavar="A,B", help="what to compare (default: %(default)s)")

@@ -29,25 +29,42 @@ PORT = 29500
 NODES = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 
 
+USAGE = "paper-train CORPUS [options] [-- further options of fairseq-train]"
+DESCRIPTION = """\
+Train on what scripts/prepare_CORPUS.sh made, with the values of configs/paper/CORPUS.yaml and the paper's effective
+batch on any number of GPUs. Run the same command again to resume from the last checkpoint; SIGTERM or Ctrl-C writes one
+first."""
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; mistakes are one line."""
-    parser = Parser(prog="paper-train", description=__doc__.split("\n")[0], epilog="options after -- go to fairseq")
+    parser = Parser(prog="paper-train", usage=USAGE, description=DESCRIPTION)
     add = parser.add_argument
-    deep = ", ".join(f"{name} {corpus.default_depth}" for name, (_, corpus) in PAPER_CORPORA.items())
+    corpora = [corpus for _, corpus in PAPER_CORPORA.values()]
+    known = "; ".join(f"{c.name}: {', '.join(c.depths)} (default: {c.default_depth})" for c in corpora)
     add("task", metavar="CORPUS", choices=list(PAPER_CORPORA), type=corpus_name, help=", ".join(PAPER_CORPORA))
-    add("--connection", default="b2t", metavar="NAME", help="method (default: %(default)s)")
-    add("--layers", metavar="N-M", help=f"depth (default: the paper's deep one: {deep})")
-    kinds = "the paper's values, those of the code its authors released, or the method's own authors' schedule"
+    add(
+        "--connection",
+        default="b2t",
+        metavar="NAME",
+        help="method (default: %(default)s); python -m b2t_fairseq.connections lists them",
+    )
+    add("--layers", metavar="N-M", help=f"depth; {known}")
+    kinds = (
+        "paper: the paper's values; released: those of its authors' code; own: a schedule of the method's own authors"
+    )
     add("--recipe", default="paper", choices=RECIPES, help=f"{kinds} (default: %(default)s)")
-    add("--data", metavar="DIR", help="what scripts/prepare_TASK.sh made (default: data/TASK)")
-    add("--output", metavar="DIR", help="the run's folder (default: runs/paper/TASK/CONNECTION-LAYERS-RECIPE-SEED)")
+    add("--data", metavar="DIR", help="what scripts/prepare_CORPUS.sh made (default: data/CORPUS)")
+    add("--output", metavar="DIR", help="the run's folder (default: runs/paper/CORPUS/CONNECTION-LAYERS-RECIPE-SEED)")
     add("--gpus", type=int, metavar="N", help="GPUs of each machine (default: all that are found)")
-    add("--nodes", type=int, metavar="N", help="machines (default: 1, under SLURM the job's)")
+    machines = "start the command on each, with MASTER_ADDR set (SLURM: scripts/slurm/train.sbatch)"
+    machines = f"machines; {machines} (default: 1, under SLURM the job's)"
+    add("--nodes", type=int, metavar="N", help=machines)
     add("--precision", default="fp16", choices=list(PRECISIONS), help="default: %(default)s")
     add("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
     useless = "end a run that is still at the unigram level after so many updates"
     add("--stop-after", type=int, metavar="UPDATES", help=f"{useless} (default: the recipe's; 0: never)")
-    add("--config", metavar="FILE", help="recipe (default: configs/paper/TASK.yaml)")
+    add("--config", metavar="FILE", help="recipe (default: configs/paper/CORPUS.yaml)")
     add("--dry-run", action="store_true", help="print the exact command, run nothing")
     options = parser.parse_and_keep_further(arguments)
     options.of_task, options.corpus = find_corpus(options.task)

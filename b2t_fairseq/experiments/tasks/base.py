@@ -107,6 +107,8 @@ class Task(ABC):
         layers: the quickstart's default of `--layers`: one number for each stack, joined by "-" ("18-18", or "6").
         output: the quickstart's default of `--output`.
         tests: the data sets that are evaluated at laptop scale, in order; set by `__init__`.
+        summary: what is learned at laptop scale, for `quickstart --help`.
+        reads: what `--data` reads, for the same.
         shows_log: whether the quickstart's table shows the training log's perplexities beside the scores.
         options: the quickstart's command line: `data` (a folder or file, or None for the embedded corpus), `depths`
             (`layers` as numbers), `recipe` (the blocks read), and what `add_options` added.
@@ -121,6 +123,8 @@ class Task(ABC):
     blocks: ClassVar[tuple[str, ...]] = ("train", "average", "generate")
     layers: ClassVar[str] = "18-18"
     output: ClassVar[str]
+    summary: ClassVar[str]
+    reads: ClassVar[str]
     shows_log: ClassVar[bool] = True
     tests: Sequence[str]
 

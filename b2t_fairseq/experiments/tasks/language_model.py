@@ -44,6 +44,8 @@ class LanguageModel(Task):
     blocks = ("words", "train", "average", "eval-lm")
     layers = "16"
     output = "runs/lm"
+    summary = "language model, 16 layers, Python's own documentation; perplexity"
+    reads = "a folder with wiki.{train,valid,test}.{tokens,raw} (WikiText) or {train,valid,test}.txt"
     tests = ("valid", "test")
     shows_log = False  # those would be a third and a fourth perplexity, of the last checkpoint and without a context
     corpora = (

@@ -46,6 +46,8 @@ class SpeechRecognition(Task):
     blocks = ("features", "train", "average", "generate")
     layers = "6-6"
     output = "runs/asr"
+    summary = "speech recognition, 6-6 layers, synthetic dialling tones; word error rate"
+    reads = "a folder in LibriSpeech's layout, or spoken digits DIGIT_SPEAKER_INDEX.wav"
     corpora = (
         Corpus(
             "librispeech",

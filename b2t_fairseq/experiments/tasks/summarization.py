@@ -28,6 +28,11 @@ class Summarization(TextPairs):
     blocks = ("text", *TextPairs.blocks)
     layers = "6-6"
     output = "runs/summarization"
+    summary = "headlines, 6-6 layers, docstrings of Python and of installed packages; ROUGE"
+    reads = (
+        "a folder with train.article.txt, train.title.txt, valid.*, and input.txt, task1_ref0.txt "
+        '(Gigaword), or a file of lines "text TAB headline", which is split by line number'
+    )
     source, target, tests = "article", "title", ("test",)
     corpora = (
         Corpus(

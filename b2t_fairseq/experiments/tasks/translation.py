@@ -28,6 +28,8 @@ class Translation(TextPairs):
     recipe_name = "quickstart.yaml"
     layers = "18-18"
     output = "runs/quickstart"
+    summary = "translation, 18-18 layers, a synthetic English-German corpus; SacreBLEU"
+    reads = "a folder with train, val and test*.{SRC,TGT}"
     corpora = (
         Corpus(
             "wmt_ende",
