@@ -163,8 +163,10 @@ DEFAULT = (
 
 
 def select(wanted: Sequence[str], cases: dict[str, Case]) -> tuple[list[Case], list[str]]:
-    """The cases that names, prefixes (`train-18-18`) or patterns (`train-*-fused`) stand for, each once, and the
-    words that stand for none."""
+    """Return the cases that names, prefixes (`train-18-18`) or patterns (`train-*-fused`) stand for, each once.
+
+    The second list holds the words that stand for none.
+    """
     chosen, unknown = {}, []
     for word in wanted:
         fits = (

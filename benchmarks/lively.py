@@ -19,8 +19,10 @@ FIRST, STEPS = 20, 38  # sentences end from here to there, as translations of a 
 
 @torch.no_grad()
 def enliven(model, task, sample: dict, times: int = 1) -> None:
-    """Rewrites weights of a model with untied embeddings, for one batch, so that its hypotheses end between `times` 20
-    and `times` 38 words; the number of weights and the work they make stay the same."""
+    """Rewrite weights so that the hypotheses for one batch end between `times` 20 and `times` 38 words.
+
+    The model's embeddings must be untied. The number of weights and the work they make stay the same.
+    """
     model.eval()
     for name, parameter in model.named_parameters():
         if name.endswith(("out_proj.weight", "fc2.weight")):

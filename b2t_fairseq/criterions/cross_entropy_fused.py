@@ -17,8 +17,10 @@ from .. import native
 
 
 class SmoothedCrossEntropy(torch.autograd.Function):
-    """-sum_j q_j log p_j with p = softmax(scores) and q_j = eps / (V - 1), but 1 - eps for the target (Szegedy et al.
-    2016, section 7, as fairseq reads it: the target gets no share of eps); and -log p_target.
+    """-sum_j q_j log p_j, and -log p_target, with p = softmax(scores).
+
+    q_j = eps / (V - 1), but 1 - eps for the target (Szegedy et al. 2016, section 7, as fairseq reads it: the target
+    gets no share of eps).
 
     Args of `apply`:
         scores: (N, V).

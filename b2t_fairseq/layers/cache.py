@@ -141,8 +141,10 @@ class DecodingCache:
         return keys, values
 
     def linear(self, *modules: nn.Linear, then: Callable[[Tensor], Tensor] | None = None) -> Callable[[Tensor], Tensor]:
-        """The product with the modules' weights, one below the other, and the function after it, always the same for
-        these modules; prepared at the first step of a generation."""
+        """Return the product with the modules' weights, one below the other, followed by a function.
+
+        It is prepared at the first step of a generation; `then` must always be the same for these modules.
+        """
         if modules not in self.linears:
             self.linears[modules] = prepared(modules, self.rows, then)
         return self.linears[modules]

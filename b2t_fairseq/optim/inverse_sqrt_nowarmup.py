@@ -17,6 +17,8 @@ from ..common.errors import UserError
 
 @dataclass
 class InverseSqrtNoWarmupConfig(FairseqDataclass):
+    """The schedule's options."""
+
     decay_period: int = field(default=4000, metadata={"help": "P in lr * sqrt(P / (P + updates))"})
     lr: List[float] = II("optimization.lr")  # noqa: UP006  (omegaconf knows no list[float])
 

@@ -14,6 +14,7 @@ _IT = Pronoun("n")
 
 
 def weather(draw: Draw, tense: str) -> Clause:
+    """Draw a clause about the weather: it snows, it is cold."""
     kind = draw.of(rain=5, snow=3, cold=3, warm=3)
     if kind in ("rain", "snow"):
         return Clause(_IT, w.RAIN if kind == "rain" else w.SNOW, tense=tense)

@@ -50,10 +50,12 @@ def finished(en: str, de: str, mark: str = ".") -> Pair:
 
 
 def say(clause: Clause, mood: str = "main") -> Pair:
+    """Return a clause in both languages."""
     return english(clause, mood), german(clause, mood)
 
 
 def draw_tense(draw: Draw) -> str:
+    """Draw a tense."""
     return draw.of(present=40, past=42, future=18)
 
 
@@ -77,6 +79,7 @@ def state(draw: Draw, subject: Phrase, tense: str, after: w.Verb | None = None) 
 
 
 def is_adjective(subject: Phrase, adjective: str, tense: str) -> Clause:
+    """Return the clause "SUBJECT is ADJECTIVE"."""
     return Clause(subject, w.BE, (Complement(Fixed(adjective, w.ADJECTIVES[adjective].de), "nom"),), tense=tense)
 
 
@@ -197,6 +200,7 @@ def _human(clause: Clause) -> bool:
 
 
 def scheduled(draw: Draw, tense: str) -> Clause:
+    """Draw a clause about what happens at a time: a train leaves, somebody arrives, a shop opens."""
     kind = draw.of(transport=40, people=35, event=12, place=13)
     if kind == "people":
         verb = draw.zipf((w.COME_BACK, w.GET_UP, w.ARRIVE))
