@@ -23,7 +23,7 @@ class Admin(Connection):
         self.profiled = False  # has a value of its own: from a profiling pass or a checkpoint
 
     def omega_of(self, l: int, j: int) -> Tensor:
-        """The weight (C,) on the residual of sub-layer j of layer l."""
+        """Return the weight (C,) on the residual of sub-layer j of layer l."""
         return self.omega[(l - 1) * len(self.config.kinds) + j]
 
     def sublayer(self, x, l, j, branch, norms):

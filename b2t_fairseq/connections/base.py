@@ -57,7 +57,7 @@ class Connection(nn.Module):
     options: dict[str, Option] = {}
 
     def __init__(self, config: StackConfig, **options):
-        """Takes the stack's sizes and the values of `options`, already complete and typed (`parse_options`)."""
+        """Take the stack's sizes and the values of `options`, already complete and typed (`parse_options`)."""
         super().__init__()
         self.config = config
         self.settings = options
@@ -91,7 +91,7 @@ class Connection(nn.Module):
         return stream if final_norm is None else final_norm(stream)
 
     def output(self, stream: Any) -> Tensor:
-        """A layer's output (T, B, C) as others see it: analysis, `return_all_hiddens`."""
+        """Return a layer's output (T, B, C) as others see it: analysis, `return_all_hiddens`."""
         return stream if isinstance(stream, Tensor) else stream.x
 
     def is_last(self, j: int) -> bool:

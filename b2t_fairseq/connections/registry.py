@@ -37,7 +37,7 @@ def for_each_connection(action: Callable[[str], None]) -> None:
 
 
 def get_connection(name: str) -> type[Connection]:
-    """The class registered under a name.
+    """Return the class registered under a name.
 
     Raises:
         UserError: unknown name; lists the known ones.

@@ -53,7 +53,7 @@ class SmoothedCrossEntropy(torch.autograd.Function):
 
 
 def fused(model, net_output: tuple, target: Tensor, smoothing: float, ignored: int) -> tuple[Tensor, Tensor] | None:
-    """The loss and the negative log-likelihood of each word, (N,) each; None where there is no kernel."""
+    """Return the loss and the negative log-likelihood of each word, (N,) each; None where there is no kernel."""
     scores = net_output[0]
     decoder = getattr(model, "decoder", model)
     is_plain = isinstance(scores, Tensor) and getattr(decoder, "adaptive_softmax", None) is None

@@ -47,7 +47,7 @@ CHOICES = ("auto", *INITIALISATIONS)
 
 
 def resolve(name: str | None, default_init: str) -> str:
-    """The initialisation meant by `--connection-init NAME` for a connection whose own is `default_init`.
+    """Return the initialisation meant by `--connection-init NAME` for a connection whose own is `default_init`.
 
     Raises:
         UserError: unknown name; lists the known ones.

@@ -65,7 +65,7 @@ class Profiling(Connection):
 
 
 def variance(x: Tensor) -> Tensor:
-    """The population variance over all elements, in float32."""
+    """Return the population variance over all elements, in float32."""
     return x.float().var(unbiased=False)
 
 
@@ -83,7 +83,7 @@ def profiling(stacks: list[Stack]) -> Iterator[None]:
 
 
 def waiting_stacks(model: nn.Module) -> list[Stack]:
-    """The stacks whose omega is still to be set: not those whose omega came out of a checkpoint."""
+    """Return the stacks whose omega is still to be set: not those whose omega came out of a checkpoint."""
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
     return [stack for stack in stacks if stack.init_name == "admin" and not stack.connection.profiled]
 

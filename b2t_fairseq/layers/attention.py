@@ -152,7 +152,7 @@ class MultiheadAttention(nn.Module):
     def attend_plainly(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
     ) -> tuple[Tensor, Tensor]:
-        """The same attention by products and softmax, with the probabilities (H, B, T, S) at hand."""
+        """Attend by products and softmax, whose probabilities (H, B, T, S) can be returned."""
         scores = (q * self.head_width**-0.5) @ k.mT
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))  # on a CPU faster than sums in bf16, too
         if causal:

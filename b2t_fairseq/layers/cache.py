@@ -78,14 +78,14 @@ class DecodingCache:
             self.hidden = torch.cat([nothing if self.hidden is None else self.hidden, new], 1)
 
     def mask(self, like: Tensor) -> Tensor | None:
-        """This step's mask of self-attention, (S, 1, beam, used), the same for all layers."""
+        """Return this step's mask of self-attention, (S, 1, beam, used), the same for all layers."""
         if "own" not in self.masks:
             hidden = self.hidden_keys(like.device)
             self.masks["own"] = None if hidden is None else as_scores(self.by_slot(hidden), like)
         return self.masks["own"]
 
     def memory_mask(self, like: Tensor) -> Tensor | None:
-        """This step's mask of cross-attention, (S, 1, 1, T_source), the same for all layers."""
+        """Return this step's mask of cross-attention, (S, 1, 1, T_source), the same for all layers."""
         if "memory" not in self.masks:
             padding = self.memory_padding
             self.masks["memory"] = None if padding is None else additive_mask(padding[: self.sentences], like)
@@ -234,7 +234,7 @@ class DecodingCache:
             self.memory_padding = change(self.memory_padding, 0)
 
     def separate(self, device: torch.device) -> None:
-        """The general form: make each row a sentence of its own (beam 1), which may go anywhere."""
+        """Make each row a sentence of its own (beam 1), which may go anywhere."""
         slots = torch.arange(self.sentences, device=device) if self.slots is None else self.slots
         slots = slots.repeat_interleave(self.beam)
         for module, buffer in self.written.items():
@@ -247,7 +247,7 @@ class DecodingCache:
 
 
 def with_capacity(x: Tensor, positions: int) -> Tensor:
-    """A buffer (2, S, H, positions, d_head) that begins with x."""
+    """Return a buffer (2, S, H, positions, d_head) that begins with x."""
     buffer = x.new_empty(*x.shape[:3], positions, x.size(4))
     buffer[:, :, :, : x.size(3)] = x
     return buffer

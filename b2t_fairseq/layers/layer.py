@@ -131,7 +131,7 @@ class TransformerLayer(nn.Module):
         return (self.fc2 if cache is None else cache.linear(self.fc2))(x)
 
     def make_generation_fast_(self, need_attn: bool = False, **kwargs) -> None:
-        """Called by fairseq's generator: attention weights are computed only where alignments are wanted."""
+        """Compute attention weights only where alignments are wanted; fairseq's generator calls this."""
         self.need_attn = need_attn
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:

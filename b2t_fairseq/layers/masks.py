@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def additive_mask(padding: Tensor | None, like: Tensor, causal_length: int = 0) -> Tensor | None:
-    """The mask added to the attention scores, 0 or very negative.
+    """Return the mask added to the attention scores, 0 or very negative.
 
     Args:
         padding: (B, S) bool, True where the key is padding; None if nothing is padded.

@@ -60,7 +60,7 @@ class OneDnnLinear:
 
 
 def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tensor]] | None:
-    """What packs weights of this kind for about `rows` rows; None where nothing does, or it does not pay."""
+    """Return what packs weights of this kind for about `rows` rows; None where nothing does, or it does not pay."""
     if rows < FEWEST_ROWS or weight.device.type != "cpu":
         return None
     if (
@@ -78,7 +78,7 @@ def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tenso
 def prepared(
     modules: Sequence[nn.Linear], rows: int, then: Callable[[Tensor], Tensor] | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """The product with the modules' weights, one below the other, for many products of about `rows` rows.
+    """Return the product with the modules' weights, one below the other, for many products of about `rows` rows.
 
     A single module that packing does not help is used as it is: nothing is copied. `then` is applied to the product;
     `relu` becomes a part of it where the weights are packed.

@@ -65,7 +65,7 @@ class Segment:
         self.returns: Any = None
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The new tensors among what `run` returns."""
+        """Return the new tensors among what `run` returns."""
         leaves = list(self.rest)
         for place, tensor in zip(self.places, inputs, strict=True):
             leaves[place] = tensor
@@ -89,7 +89,7 @@ class Conditions(NamedTuple):
 
     @classmethod
     def now(cls, tensors: Sequence[Tensor]) -> "Conditions":
-        """The present ones, for computations with such tensors."""
+        """Return the present ones, for computations with such tensors."""
         return cls(autocast_settings(tensors[0].device.type), torch.get_rng_state(), *get_device_states(*tensors))
 
     def again(self, function: Callable[[Sequence[Tensor]], list[Tensor]], inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -161,5 +161,5 @@ def one_block(parameters: Sequence[Tensor]) -> list[Tensor | None]:
 
 
 def put(gradient: Tensor | None, place: Tensor | None) -> Tensor | None:
-    """The gradient, moved to its place if it has one."""
+    """Return the gradient, moved to its place if it has one."""
     return gradient if gradient is None or place is None else place.copy_(gradient)

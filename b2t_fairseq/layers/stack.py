@@ -121,7 +121,7 @@ def run_layer(
     context: Context,
     weights_to: list[Tensor] | None = None,
 ) -> Any:
-    """What torch.compile compiles: one function for all layers of a kind, the layer being its argument."""
+    """Run a layer: what torch.compile compiles, one function for all layers of a kind."""
     return layer(stream, connection, context, weights_to)
 
 

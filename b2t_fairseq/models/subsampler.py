@@ -5,15 +5,17 @@ utterance's end. Here padded frames are zero before every convolution, as beyond
 """
 
 import torch
-from fairseq.models.speech_to_text.modules.convolution import Conv1dSubsampler
+from fairseq.models.speech_to_text.modules.convolution import Conv1dSubsampler, Conv2dSubsampler
 from torch import Tensor, nn
 
 
-def masked_subsample(subsampler: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def masked_subsample(
+    subsampler: Conv1dSubsampler | Conv2dSubsampler, x: Tensor, lengths: Tensor
+) -> tuple[Tensor, Tensor]:
     """Subsample filter banks (B, frames, features), padded on the right.
 
     Args:
-        subsampler: fairseq's `Conv1dSubsampler` or `Conv2dSubsampler`.
+        subsampler: fairseq's.
         x: the filter banks.
         lengths: (B,) frames of each utterance.
 

@@ -87,7 +87,7 @@ def attend_to_source(q: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | N
 
 
 def attend(qkv: Tensor, keys: Tensor, values: Tensor, model_width: int, **fields: Tensor | int | None) -> Tensor:
-    """The kernel on these tensors and the other fields of its struct; what stands behind the queries is new."""
+    """Run the kernel on these tensors and the other fields of its struct; what stands behind the queries is new."""
     pointers = {name: x.data_ptr() if isinstance(x, Tensor) else x for name, x in fields.items() if x is not None}
     sentences, heads = keys.shape[:2]
     out = qkv.new_empty(1, qkv.size(1), model_width)
@@ -148,7 +148,7 @@ def has_linear() -> bool:
 
 
 def pack(weight: Tensor) -> Tensor:
-    """A weight (C_out, C_in) in float32, C_in a multiple of 32, as `linear` takes it: sums of bfloat16 numbers."""
+    """Pack a weight (C_out, C_in) in float32, C_in a multiple of 32, as `linear` takes it: sums of bfloat16 numbers."""
     weight = weight.detach().contiguous()
     packed = weight.new_empty(3 * rounded_up(weight.size(0)) * weight.size(1), dtype=torch.bfloat16)
     kernels().pack(weight.data_ptr(), *weight.shape, packed.data_ptr(), torch.get_num_threads())

@@ -47,7 +47,7 @@ class FusedAdam(torch.optim.Optimizer):
         return loss
 
     def by_step(self, parameters: list[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
-        """The parameters that have gradients, counted on and grouped: one group unless some were frozen for a while."""
+        """Return the parameters that have gradients, counted on and grouped: one group unless some were once frozen."""
         groups: dict = {}
         for p in parameters:
             if p.grad is None:
@@ -115,14 +115,14 @@ class FairseqFusedAdam(FairseqOptimizer):
         self._factor = self._factor * c
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn=None) -> Tensor:
-        """The norm of the scaled gradients; above `max_norm` > 0 the next step scales them down to it."""
+        """Return the norm of the scaled gradients; above `max_norm` > 0 the next step scales them down to it."""
         norm = self.gradient_norm(aggregate_norm_fn) * self._factor
         if max_norm > 0:
             self.multiply_grads((max_norm / (norm + 1e-6)).clamp(max=1))
         return norm
 
     def gradient_norm(self, aggregate_norm_fn=None) -> Tensor:
-        """The norm of the gradients as they are, not yet scaled; fairseq's takes long for hundreds of tensors."""
+        """Return the norm of the gradients as they are, not yet scaled; fairseq's is slow for hundreds of tensors."""
         found = [p for p in self.params if p.grad is not None]
         kinds = {(p.grad.device, p.grad.dtype) for p in found}
         if len(kinds) != 1 or kinds.pop()[1] != torch.float32 or any(hasattr(p, "expert") for p in found):
