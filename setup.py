@@ -39,7 +39,14 @@ setup(
     extras_require={
         "ve": ["ve-fairseq==0.12.3"],
         "fixed": ["fairseq-fixed==0.12.3.1"],
-        "test": ["hypothesis>=6", "pytest>=7", "pytest-xdist>=3.2", "ruff==0.17.6", "basedpyright==1.40.2", "editdistance"],
+        "test": [
+            "hypothesis>=6",
+            "pytest>=7",
+            "pytest-xdist>=3.2",
+            "ruff==0.17.6",
+            "basedpyright==1.40.2",
+            "editdistance",
+        ],
     },
     entry_points={"console_scripts": ["b2t-fairseq=b2t_fairseq.cli:main"]},
 )

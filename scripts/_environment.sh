@@ -123,7 +123,7 @@ install() {
 has_packages() {
   local modules="torch, fairseq_cli, sacrebleu, sentencepiece, matplotlib, tqdm, yaml, sacremoses, subword_nmt, rouge_score"
   modules="$modules, scipy, soundfile, kaldi_native_fbank, jiwer"
-  if [ "$2" = test ]; then modules="$modules, pytest, xdist, ruff, basedpyright, editdistance"; fi
+  if [ "$2" = test ]; then modules="$modules, pytest, hypothesis, xdist, ruff, basedpyright, editdistance"; fi
   "$1" -c "import $modules" > /dev/null 2>&1
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import locked, read_record, write_record
+from ...common.files import holds, locked, read_record, write_record
 from ...version import __version__
 
 PACKAGES = (
