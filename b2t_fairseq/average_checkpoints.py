@@ -46,6 +46,7 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     result, sums = {}, OrderedDict()
     for path in paths:
         state = load_checkpoint(path)
+        _check_finite(path, state["model"])
         if not result:
             result = state
             sums = OrderedDict((name, _wide(value)) for name, value in state["model"].items())
@@ -67,6 +68,14 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     result["model"] = means
     result["last_optimizer_state"] = None
     return result
+
+
+def _check_finite(path: str | Path, model: dict[str, Any]) -> None:
+    for name, value in model.items():
+        if torch.is_tensor(value) and value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(
+                f"{path}: {name} holds NaN or infinite weights: the training diverged; average other checkpoints."
+            )
 
 
 def _wide(value: Any) -> Any:

@@ -9,9 +9,12 @@ import argparse
 import difflib
 import importlib
 import importlib.metadata
+import io
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 from unittest import mock
 
 from .common.command_line import forget_import_time_logging, guarded
@@ -66,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: str, arguments: list[str]) -> int | None:
     """Run `command` of ours or of fairseq's with `arguments`."""
     if command in OUR_COMMANDS:
-        return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
+        with mock.patch.object(argparse.ArgumentParser, "error", refuse):
+            return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
     if command not in FAIRSEQ_COMMANDS:
         known = [*FAIRSEQ_COMMANDS, *OUR_COMMANDS]
         near = difflib.get_close_matches(command, known, n=1)
@@ -74,8 +78,11 @@ def run(command: str, arguments: list[str]) -> int | None:
         raise UserError(f"unknown command '{command}': {hint}")
     if command == "hydra-train":
         arguments = fill_hydra(arguments)
+        quiet_hydra()
     elif command != "score":  # the one command of fairseq's that knows no --user-dir
         arguments = fill_user_dir(arguments)
+    else:
+        check_score(arguments)
     forget_import_time_logging()
     sys.argv = [f"b2t-fairseq {command}", *arguments]
     with mock.patch.object(argparse.ArgumentParser, "error", refuse):
@@ -101,17 +108,68 @@ def fill_user_dir(arguments: Sequence[str]) -> list[str]:
 
 
 def fill_hydra(arguments: Sequence[str]) -> list[str]:
-    """Add `common.user_dir` and keep hydra from changing the working folder, where relative paths would break."""
+    """Add `common.user_dir` and keep hydra from changing the working folder, where relative paths would break.
+
+    They stand beside the user's own settings: hydra's argparse takes no settings on both sides of an option.
+    """
     filled = list(arguments)
     for place, argument in enumerate(filled):
         key, equals, value = argument.partition("=")
         if key.lstrip("+") == "common.user_dir" and equals:
             filled[place] = f"{key}={our_spelling(value)}"
-    keys = {argument.partition("=")[0].lstrip("+") for argument in filled}
-    for key, value in (("common.user_dir", OUR_PATH), ("hydra.job.chdir", "false")):
-        if key not in keys:
-            filled.append(f"{key}={value}")
-    return filled
+    places = [place for place, argument in enumerate(filled) if "=" in argument and not argument.startswith("-")]
+    keys = {filled[place].partition("=")[0].lstrip("+") for place in places}
+    ours = (("common.user_dir", OUR_PATH), ("hydra.job.chdir", "false"))
+    where = places[-1] + 1 if places else len(filled)
+    return filled[:where] + [f"{key}={value}" for key, value in ours if key not in keys] + filled[where:]
+
+
+def quiet_hydra() -> None:
+    """Make hydra raise a job's error, instead of reporting it in ten lines of its own and exiting."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    def return_value(job: JobReturn) -> Any:
+        if job.status == JobStatus.FAILED:
+            raise job._return_value
+        return job._return_value
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    JobReturn.return_value = property(return_value, JobReturn.return_value.fset)
+
+
+def check_score(arguments: Sequence[str]) -> None:
+    """Raise a UserError if the two files of `score` differ in their lines: fairseq scores the first ones of each."""
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    files.add_argument("-s", "--sys", default="-")
+    files.add_argument("-r", "--ref", default="")
+    files.add_argument("-o", "--order", type=int, default=4)
+    with mock.patch.object(argparse.ArgumentParser, "error", refuse):
+        found, _ = files.parse_known_args(arguments)
+    if not 1 <= found.order <= 4:
+        raise UserError(f"--order {found.order}: must be from 1 to 4")
+    if not found.ref:
+        return
+    if found.sys == "-":
+        sys.stdin = io.StringIO(sys.stdin.read())
+        hypotheses = len(sys.stdin.readlines())
+        sys.stdin.seek(0)
+    else:
+        hypotheses = count_lines(found.sys)
+    references = count_lines(found.ref)
+    if hypotheses != references or not references:
+        raise UserError(
+            f"--sys {found.sys} has {hypotheses} lines and --ref {found.ref} {references}: they must have the same "
+            "number, and at least one"
+        )
+
+
+def count_lines(path: str) -> int:
+    """Return the number of lines as `score` reads them."""
+    try:
+        with open(path, encoding="utf-8") as lines:
+            return sum(1 for _ in lines)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error}); convert it, for example with iconv") from None
 
 
 def our_spelling(folder: str) -> str:
@@ -132,7 +190,9 @@ def our_spelling(folder: str) -> str:
 
 def refuse(parser: argparse.ArgumentParser, message: str) -> None:
     """Instead of argparse's ``error``, which prints hundreds of lines of usage before its sentence."""
-    raise UserError(f"{message}; {parser.prog} --help lists fairseq's options")
+    message = message.replace("invalid <lambda> value", "invalid value")
+    message = re.sub(r"argument (--\S+): invalid \w+ value: '\?\?\?'", r"\1 is needed and not given", message)
+    raise UserError(f"{message}; {parser.prog} --help lists the options")
 
 
 def usage() -> str:

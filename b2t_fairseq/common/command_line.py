@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 
-from .errors import UserError, explain
+from .errors import UserError, explain, show
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +70,7 @@ def guarded(action: Callable[[], int | None]) -> int:
         line = explain(mistake)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        show(line, mistake)
         return 2
 
 

@@ -167,6 +167,11 @@ def stack_config(
     def own(name: str) -> Any:
         return getattr(args, f"{side}_{name}")
 
+    if own("embed_dim") % own("attention_heads"):
+        raise UserError(
+            f"--{side}-embed-dim {own('embed_dim')} is not a multiple of --{side}-attention-heads "
+            f"{own('attention_heads')}: change either"
+        )
     return StackConfig(
         side=side,
         depth=own("layers"),

@@ -8,7 +8,7 @@ Our own commands (`b2t-fairseq`) do not need it. Python exits with status 1.
 
 import sys
 
-from ...common.errors import explain
+from ...common.errors import explain, show
 from ..wrap import wrap
 
 
@@ -22,6 +22,6 @@ def _make(original):
         if line is None:
             original(kind, error, traceback)
         else:
-            print(f"error: {line}", file=sys.stderr)
+            show(line, error)
 
     return excepthook
