@@ -96,6 +96,12 @@ KNOWN: Sequence[Known] = (
         "no sentence is left to translate: the data set is empty, or all of its sentences are too long for the model",
         "fairseq_cli.generate",
     ),
+    Known(
+        "TypeError",
+        "NoneType",
+        "config.yaml of the data folder: a name has no value ({0}); prepare the data again",
+        "fairseq.tasks.speech_to_text",
+    ),
     Known("KeyError", "'(.*)'", "--tokenize {1}: SacreBLEU has no such tokenizer", "sacrebleu"),
     Known("TypeError", "Scorer", "--sentence-bleu does not work in this fairseq; leave it out", "fairseq_cli.score"),
     Known("KeyError", r"'(\w+)'", "the model's settings lack '{1}'; with hydra choose model=NAME", "fairseq.models"),

@@ -25,6 +25,7 @@ LANGUAGES = "-s en -t de"
 SHORT = {
     "T": f"train bin {MT} --no-save",
     "T_DATA": f"train {{}} {MT} --no-save",  # the next word is the data folder
+    "S": f"train {{}} --task speech_to_text --arch s2t_transformer_b2t_6_6 {SIZES} {RUN} --no-save",
     "L": f"train lmbin {LM} {ADAPTIVE} --no-save",
     "G": "generate bin --path ck/checkpoint_last.pt --cpu --quiet",
     "G_DATA": "generate {} --path ck/checkpoint_last.pt --cpu --quiet",
@@ -63,6 +64,7 @@ def make(root: Path) -> None:
     run(f"train lmbin {LM} {ADAPTIVE} --save-dir lmck --no-epoch-checkpoints")
     make_texts()
     make_damaged_data()
+    make_damaged_speech()
     make_damaged_checkpoints()
 
 
@@ -120,6 +122,17 @@ def make_damaged_data() -> None:
     shutil.copytree("bin", "bad/uneven")
     for ending in ("idx", "bin"):
         shutil.copy(f"longer/train.{ending}", f"bad/uneven/train.en-de.en.{ending}")
+
+
+def make_damaged_speech() -> None:
+    """Write data folders of speech recognition whose `config.yaml` is damaged."""
+    texts = {
+        "number": "5\n", "open": "a: [1\n", "nothing": "", "null": "vocab_filename: null\n", "list": "- 1\n",
+        "vocabulary": "vocab_filename: nosuch.txt\n", "deep": "[" * 100_000,
+    }  # fmt: skip
+    for name, text in texts.items():
+        Path(f"bad/speech-{name}").mkdir()
+        Path(f"bad/speech-{name}/config.yaml").write_text(text)
 
 
 def damaged(folder: str, name: str, how: str, target: str) -> None:
