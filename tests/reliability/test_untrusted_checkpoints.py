@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from end_to_end import NARROW, TRAINING, environment, make_data
-from fairseq import checkpoint_utils, utils
+from end_to_end import NARROW, TRAINING, make_data
+from fairseq import utils
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from fairseq.logging import meters
 from fairseq.models.transformer import TransformerModel
@@ -38,7 +38,10 @@ def folder(tmp_path_factory):
     data = make_data(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", sys.argv)
-        assert cli.main(["train", str(data), *NARROW, *TRAINING, "--max-update", "2", "--save-dir", str(folder / "mt")]) == 0
+        assert (
+            cli.main(["train", str(data), *NARROW, *TRAINING, "--max-update", "2", "--save-dir", str(folder / "mt")])
+            == 0
+        )
         texts = [f"--{split}pref={folder / split}.en" for split in ("train", "valid", "test")]
         assert cli.main(["preprocess", "--only-source", *texts, "--destdir", str(folder / "lm-bin")]) == 0
         sizes = (*LM, *LM_SIZES, *LM_PLAIN, *LM_CUTOFFS, "--criterion", "adaptive_loss", "--ddp-backend=legacy_ddp")
