@@ -31,7 +31,7 @@ def test_syntax(script):
 OWN = ("--python PYTHON", "--torch cpu|cuda", "--install", "--dry-run")
 
 
-@pytest.mark.parametrize("name", [path.name for path in SCRIPTS if path.suffix == ".sh" and path.name[0] != "_"])
+@pytest.mark.parametrize("name", [path.name for path in SCRIPTS if "/_environment.sh" in path.read_text()])
 def test_help_needs_no_environment(name, tmp_path):
     """On a fresh machine it explains the script's own options and says how to get the others."""
     (tmp_path / "scripts").mkdir()
