@@ -96,7 +96,8 @@ def _make_call_main(original):
 def _make_parse(original):
     def parse_args_and_arch(parser, *args, **kwargs):
         found = original(parser, *args, **kwargs)
-        check(vars(found[0] if isinstance(found, tuple) else found))
+        namespace = found[0] if isinstance(found, tuple) else found
+        check(vars(namespace) if isinstance(namespace, Namespace) else {})
         return found
 
     return parse_args_and_arch
