@@ -55,12 +55,12 @@ def explain(mistake: BaseException) -> str | None:
 
 def explain_text(kind: type[BaseException], text: str, module: str) -> str | None:
     """Return the line for an error of class `kind` with `text` that was raised in `module`."""
+    if re.search(r"out of memory|can't allocate memory", text):
+        return out_of_memory(text)
     if is_part(module, (OURS,)):
         return None
     if "Size of sample #" in text:
         return explain_too_long(text)
-    if re.search(r"out of memory|can't allocate memory", text):
-        return out_of_memory(text)
     known = translate(kind.__name__, text, module)
     if known is not None:
         return known

@@ -107,7 +107,7 @@ KNOWN: Sequence[Known] = (
     Known("KeyError", r"'(\w+)'", "the model's settings lack '{1}'; with hydra choose model=NAME", "fairseq.models"),
     # packages and files
     Known("ModuleNotFoundError", r"No module named '([\w.]+)'", "an option needs the package {1}: pip install {1}"),
-    Known("ImportError", "", "an option needs another package: {0}"),
+    Known("ImportError", "", "an option needs another package: {0}", "fairseq"),
     Known("OSError", "Model file not found: (.*)", "{1}: no such checkpoint; check --path and --lm-path"),
     Known("OSError", "file (.*) not found", "{1}: no such file; check the path in the command", "fairseq.file_utils"),
     Known(
@@ -128,7 +128,7 @@ KNOWN: Sequence[Known] = (
         "--input: the text is not UTF-8 ({0}); convert it, for example with iconv",
         "fairseq_cli.interactive",
     ),
-    Known("UnicodeDecodeError", "", "the text is not UTF-8 ({0}); convert it, for example with iconv"),
+    Known("UnicodeDecodeError", "", "the text is not UTF-8 ({0}); convert it, for example with iconv", "fairseq"),
 )
 
 

@@ -127,6 +127,18 @@ def test_a_foreign_error_in_a_spawned_process_is_unwrapped():
     assert explain(RuntimeError(text.replace("/fairseq/", "/b2t_fairseq/"))) is None
 
 
+def allocate_far_too_much():
+    return torch.empty(2**55)
+
+
+def test_memory_that_is_not_there_is_one_line():
+    with pytest.raises(RuntimeError) as caught:
+        allocate_far_too_much()
+    assert explain(caught.value) == (
+        "not enough memory (134,217,728.0 GiB asked for): use a smaller model or a lower --max-tokens"
+    )
+
+
 @pytest.mark.slow
 def test_fairseqs_own_command_shows_one_line_too(inside):
     command = [str(Path(sys.executable).with_name("fairseq-train")), "bin", *mistakes_world.MT.split()]
