@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items):
         return len(LONGEST) if item.get_closest_marker("slow") else len(LONGEST) + 1
 
     items.sort(key=rank)
+
+
+@pytest.fixture(autouse=True)
+def excepthook(monkeypatch):
+    """Take back the hook that torch's `init_process_group` sets, which would stay for all later tests."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
 
 
 @pytest.fixture
