@@ -79,8 +79,11 @@ def sanitise(state: dict[str, Any], path: str, given: Mapping[str, Any], builds_
             continue
         parts = _parts(options)
         for group in ACCEPTED:
+            needed = group == "model" or (group == "task" and builds_task)
+            if not isinstance(parts[group], dict | Namespace | (None if needed else str | None)):
+                raise UserError(f"{path}: its options ({group}) are not names and values; not loaded")
             if group != "task" or builds_task:
-                check_names(group, _names(group, parts.get(group)), path, given)
+                check_names(group, _names(group, parts[group]), path, given)
         check_connection(parts["model"], path)
         check_sizes(parts["model"], state["model"], path)
         drop_places(options, (), removed)
@@ -187,7 +190,7 @@ def drop_places(options: Any, where: tuple, removed: list[tuple]) -> None:
             drop_places(value, (*where, key), removed)
         elif key != "_name" and _is_place(str(key), value):
             removed.append((*where, key))
-            if "_name" in fields:
+            if where and where[0] in ACCEPTED and "_name" in fields:
                 del fields[key]  # fairseq then fills in its class's default
             else:
                 fields[key] = None

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from b2t_fairseq import UserError, cli
 from b2t_fairseq.checkpoints import trust
 from b2t_fairseq.checkpoints.loading import load_checkpoint
+from b2t_fairseq.checkpoints.plain_arrays import PlainArray, PlainType, reconstruct
 
 LM = ("--arch", "transformer_lm_b2t_6", "--task", "language_modeling", "--tokens-per-sample", "32")
 LM_SIZES = ("--decoder-layers", "2", "--decoder-embed-dim", "16", "--decoder-ffn-embed-dim", "24")
@@ -93,7 +94,7 @@ def entry_points(folder: Path, here: Path, path: Path) -> dict[str, list]:
         "restore": ["train", data, *train, "--restore-file", path],
         "finetune": ["train", data, *train, "--finetune-from-model", path],
         "average": ["average-checkpoints", "--inputs", path, good, "--output", here / "average.pt"],
-        "dlcl": ["dlcl-weights", path],
+        "dlcl": ["dlcl-weights", "--path", path],
         "eval-lm": ["eval-lm", folder / "lm-bin", "--path", path, "--gen-subset", "test", "--cpu", *LM[2:]],
     }
 
@@ -107,8 +108,14 @@ def save(state: dict, path: Path) -> Path:
     return path
 
 
-def code(mark: Path) -> str:
-    return f"[__import__('os').system('touch {mark}') + 20, 40]"
+@pytest.fixture
+def mark(tmp_path, monkeypatch):
+    """The file that `CODE` makes."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "ran"
+
+
+CODE = "[__import__('os').system('touch ran') + 20, 40]"  # without a slash: what looks like a path is dropped earlier
 
 
 class Attack:
@@ -156,9 +163,11 @@ def foreign_module(mark: Path, how: str, here: Path) -> dict:
     return options
 
 
-@pytest.mark.parametrize("name", DECODING)
+HOW = ("known connection", "unknown connection", "unsigned", "unknown and unsigned", "by name")
+
+
 @pytest.mark.parametrize(
-    "how", ["known connection", "unknown connection", "unsigned", "unknown and unsigned", "by name"]
+    ("name", "how"), [*(("generate", how) for how in HOW), *((name, HOW[i]) for name in DECODING[1:] for i in (0, 3))]
 )
 def test_a_module_that_a_checkpoint_names_is_not_imported(name, how, state, command, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -196,25 +205,23 @@ def test_a_trusted_checkpoint_imports_its_module(state, folder, command, tmp_pat
 
 
 @pytest.mark.parametrize("name", DECODING)
-def test_a_text_of_a_checkpoint_is_not_evaluated(name, state, command, tmp_path):
-    mark = tmp_path / "ran"
-    state["cfg"]["model"].adaptive_softmax_cutoff = code(mark)
+def test_a_text_of_a_checkpoint_is_not_evaluated(name, state, command, tmp_path, mark):
+    state["cfg"]["model"].adaptive_softmax_cutoff = CODE
     status, line = command(name, save(state, tmp_path / "evil.pt"))
     assert status == 2 and "no code is run" in line and not mark.exists()
 
 
-def test_a_text_of_a_language_model_is_not_evaluated(folder, command, tmp_path):
-    state, mark = load_checkpoint(folder / "lm" / "checkpoint_last.pt"), tmp_path / "ran"
-    state["cfg"]["model"]["adaptive_softmax_cutoff"] = code(mark)
+def test_a_text_of_a_language_model_is_not_evaluated(folder, command, tmp_path, mark):
+    state = load_checkpoint(folder / "lm" / "checkpoint_last.pt")
+    state["cfg"]["model"] |= {"adaptive_softmax_cutoff": CODE, "adaptive_input_cutoff": CODE}
     status, line = command("eval-lm", save(state, tmp_path / "evil.pt"))
     assert status == 2 and "no code is run" in line and not mark.exists()
 
 
-def test_a_text_of_an_option_is_not_evaluated(folder, command, tmp_path):
-    mark = tmp_path / "ran"
-    good = folder / "mt" / "checkpoint_last.pt"
-    status, line = command("restore", good, "--adam-betas", f"({code(mark)}[0], 0.98)")
-    assert status == 2 and "no code is run" in line and not mark.exists()
+@pytest.mark.parametrize("option", ["--adam-betas", "--adaptive-softmax-cutoff"])
+def test_a_text_of_an_option_is_not_evaluated(option, folder, command, mark):
+    status, line = command("restore", folder / "mt" / "checkpoint_last.pt", option, CODE)
+    assert status == 2 and line.startswith("error: ") and not mark.exists()
 
 
 def test_every_eval_of_fairseq_is_replaced():
@@ -313,10 +320,9 @@ def test_a_class_that_is_not_on_the_list_is_not_built(group, change, state, fold
         load_model_ensemble_and_task([str(path)], {"data": str(folder / "bin")})
 
 
-def test_an_old_namespace_is_looked_through(state, folder, tmp_path):
-    mark = tmp_path / "ran"
+def test_an_old_namespace_is_looked_through(state, folder, tmp_path, mark):
     state["args"] = argparse.Namespace(
-        **{**vars(state["cfg"]["model"]), "task": "translation", "criterion": "ctc", "wer_args": code(mark)}
+        **{**vars(state["cfg"]["model"]), "task": "translation", "criterion": "ctc", "wer_args": CODE}
     )
     del state["cfg"]
     with pytest.raises(UserError, match="'ctc' would run"):
@@ -435,20 +441,16 @@ def test_numpy_reads_only_its_numbers(payload, load, tmp_path):
     assert "\n" not in str(refusal.value) and "weights_only" not in str(refusal.value)
 
 
-def test_an_array_is_filled_once(tmp_path):
+def test_an_array_is_filled_once():
     """A tensor that shares its memory would otherwise be left with what was freed."""
-    from b2t_fairseq.checkpoints.plain_arrays import PlainType, reconstruct, scalar
-
-    array, state = reconstruct.__globals__["reconstruct"](reconstruct.__globals__["PlainArray"], (0,), b"b"), None
-    kind = PlainType("f8")
-    state = (1, (2,), kind, False, bytes(16))
-    array.__setstate__(state)
+    array, content = reconstruct(PlainArray, (0,), b"b"), (1, (2,), PlainType("f8"), False, bytes(16))
+    array.__setstate__(content)
     with pytest.raises(pickle.UnpicklingError):
-        array.__setstate__(state)
-    assert scalar(kind, bytes(8)) == 0.0
+        array.__setstate__(content)
+    assert array.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("payload", ["object field", "far field", "by hand"])
+@pytest.mark.parametrize("payload", ["object field", "far field"])
 @pytest.mark.parametrize("name", LOADING)
 def test_every_command_survives_numpy(name, payload, state, command, tmp_path):
     state["extra_state"]["x"] = MEMORY[payload]
@@ -468,7 +470,7 @@ def test_numbers_of_meters_load_and_are_saved_as_numpys(state, tmp_path):
     again = save(load_checkpoint(path), tmp_path / "again.pt")
     with zipfile.ZipFile(again) as archive:
         pickled = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
-    assert b"b2t_fairseq" not in pickled and b"numpy" in pickled
+    assert b"plain_arrays" not in pickled and b"numpy" in pickled
 
 
 @pytest.mark.parametrize("name", LOADING)
@@ -516,8 +518,9 @@ def nested(levels: int) -> list:
     return value
 
 
-@pytest.mark.parametrize("name", [*DECODING, "restore", "finetune"])
-@pytest.mark.parametrize("levels", [40, 400])
+@pytest.mark.parametrize(
+    ("name", "levels"), [("generate", 400), *((name, 40) for name in (*DECODING, "restore", "finetune"))]
+)
 def test_nested_options_are_refused(name, levels, state, command, tmp_path):
     state["cfg"]["common"]["x"] = nested(levels)
     status, line = command(name, save(state, tmp_path / "evil.pt"))
@@ -533,9 +536,8 @@ def test_options_that_contain_themselves_are_refused(state):
 @pytest.mark.parametrize("options", ["text", 3, ["a"], {"model": 3}])
 def test_options_of_another_kind_are_one_line(options, state, folder, tmp_path):
     state["cfg"] = options
-    with pytest.raises((UserError, Exception)) as error:
+    with pytest.raises(UserError, match="not names and values"):
         load_model_ensemble_and_task([str(save(state, tmp_path / "evil.pt"))], {"data": str(folder / "bin")})
-    assert isinstance(error.value, UserError)
 
 
 def test_options_as_objects_of_omegaconf_load(state, folder, tmp_path):
@@ -573,10 +575,9 @@ def test_a_tensor_larger_than_its_storage_is_refused(state, tmp_path):
         ("conv_kernel_sizes", "5,999999999"),
     ],
 )
-@pytest.mark.parametrize("name", ["generate", "validate"])
-def test_sizes_unlike_the_weights_are_refused(name, option, value, state, command, tmp_path):
+def test_sizes_unlike_the_weights_are_refused(option, value, state, command, tmp_path):
     setattr(state["cfg"]["model"], option, value)
-    status, line = command(name, save(state, tmp_path / "evil.pt"))
+    status, line = command("generate", save(state, tmp_path / "evil.pt"))
     assert status == 2 and option in line and str(value).split(",")[-1] in line
 
 
