@@ -8,7 +8,6 @@ meet at MASTER_ADDR:MASTER_PORT. The same command again resumes from the last ch
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from ..common.command_line import Parser, ours, shown
 from ..common.errors import UserError
+from ..common.processes import run
 from ..connections import get_connection
 from .batch import Batch, keep_batch
 from .jobs.supervision import Watch, supervise, torchrun
@@ -155,7 +155,7 @@ def meeting_place(nodes: int) -> str | None:
     host = os.environ.get("MASTER_ADDR")
     if not host and os.environ.get("SLURM_JOB_NODELIST"):
         listing = ["scontrol", "show", "hostnames", os.environ["SLURM_JOB_NODELIST"]]
-        host = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()[0]
+        host = run(listing).split()[0]
     if not host:
         raise UserError(
             f"--nodes {nodes}: set MASTER_ADDR to the first machine's name, the same on all of them, and start this "

@@ -295,7 +295,7 @@ HEAD = "id\taudio\tn_frames\ttgt_text\n"
         (HEAD, "no utterance"),
         (HEAD + "a\tx\t7\tone\na\tx\t7\ttwo\n", "line 3: the identifier a is there twice"),
         (HEAD + "a\tx\t7\t \n", "text of a is empty"),
-        (HEAD + "a\tx\t0\tone\n", "0 is no number of frames"),
+        (HEAD + "a\tx\t0\tone\n", "0 is not a number of frames"),
         (HEAD + "a\tx\t7\tone\ttoo many\n", "5 fields"),
     ],
 )

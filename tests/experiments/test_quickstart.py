@@ -246,4 +246,4 @@ def last_log(output: Path) -> str:
 
 
 def test_main_is_reachable_as_a_command():
-    assert cli.OUR_COMMANDS["quickstart"][0] == ".reproduce.quickstart" and callable(main)
+    assert cli.OUR_COMMANDS["quickstart"][0] == ".experiments.quickstart" and callable(main)

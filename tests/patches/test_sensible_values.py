@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from argparse import Namespace
 from types import SimpleNamespace
 
@@ -77,7 +78,10 @@ def limits(**options):
     return SimpleNamespace(**names), SimpleNamespace(**names)
 
 
-def test_a_training_needs_an_end():
+@pytest.mark.parametrize("zero", [["--max-update", "0"], ["--max-update=0"], ["optimization.max_update=0"]])
+def test_a_training_needs_an_end(zero, monkeypatch):
+    sensible.check_training(*limits())  # nothing given: until it is stopped
+    monkeypatch.setattr(sys, "argv", ["train", "data", *zero])
     with pytest.raises(UserError, match="--max-update N or --max-epoch N"):
         sensible.check_training(*limits())
     for option in ("max_update", "max_epoch", "stop_time_hours", "stop_min_lr", "patience"):

@@ -1,7 +1,6 @@
 """Speech recognition: LibriSpeech, dialling tones, spoken digits or your own audio; word and character errors."""
 
 import argparse
-import os
 import shutil
 import sys
 from collections import Counter as Tally
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from ...common.files import write_record
+from ...common.files import all_or_nothing, write_record
 from ...corpora import librispeech, spoken_digits
 from ...corpora.embedded import dtmf
 from ...corpora.speech import layout
@@ -163,21 +162,25 @@ class SpeechRecognition(Task):
     def prepare(self, folder: Path) -> Mapping[str, int]:
         if (counts := counts_of(folder)) is not None:
             return counts
-        partial = folder.with_name(folder.name + ".partial")  # features of an earlier start are used again
-        raw, unusable = self.write_raw(partial / "raw")
+        with all_or_nothing(folder, resumes=True) as partial:  # features of an earlier start are used again
+            counts = self.write_data(partial)
+            write_record(partial / COUNTS, counts)
+        return counts
+
+    def write_data(self, folder: Path) -> dict[str, int]:
+        """Write features, manifests, vocabulary and config.yaml; return what was counted."""
+        raw, unusable = self.write_raw(folder / "raw")
         if unusable:
-            write_table(partial / UNUSABLE, ("name", "reason"), unusable)
+            write_table(folder / UNUSABLE, ("name", "reason"), unusable)
             first = "; ".join(f"{name} ({reason})" for name, reason in unusable[:SHOWN_REASONS])
             print(f"recordings: {len(unusable):,} left out: {first}; all in {UNUSABLE}", file=sys.stderr)
         masks = self.options.recipe["features"]["specaugment"]
-        summaries = layout.prepare(raw, partial, self.vocabulary, masks, self.splits)
+        summaries = layout.prepare(raw, folder, self.vocabulary, masks, self.splits)
         if self.validation != ["valid"]:  # one validation set, one curve
-            rows = [row for name in self.validation for row in read_manifest(partial / f"{name}.tsv")]
-            write_table(partial / "valid.tsv", COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
+            rows = [row for name in self.validation for row in read_manifest(folder / f"{name}.tsv")]
+            write_table(folder / "valid.tsv", COLUMNS, [[row[column] for column in COLUMNS] for row in rows])
         counts = {f"{summary.split} utterances": summary.utterances for summary in summaries}
         counts["left out"] = sum(len(summary.skipped) for summary in summaries) + len(unusable)
-        write_record(partial / COUNTS, counts)
-        os.replace(partial, folder)
         return counts
 
     def write_raw(self, folder: Path) -> tuple[Path, Sequence[tuple[str, str]]]:

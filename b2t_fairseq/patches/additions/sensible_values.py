@@ -10,6 +10,8 @@ configuration, which arrives at `call_main`.
 
 import ast
 import math
+import re
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -207,9 +209,13 @@ def check_together(settings: Mapping[str, Any]) -> None:
 
 
 def check_training(optimization: Any, checkpoint: Any) -> None:
-    """Raise a UserError for a training that would never end."""
+    """Raise a UserError for `--max-update 0` (or `--max-epoch 0`) alone, with which the training would never end.
+
+    A command that gives no limit at all trains until it is stopped, as fairseq's own examples do.
+    """
     limits = (optimization.max_update, optimization.max_epoch, optimization.stop_time_hours)
-    if not any(limits) and checkpoint.patience <= 0 and optimization.stop_min_lr < 0:
+    is_endless = not any(limits) and checkpoint.patience <= 0 and optimization.stop_min_lr < 0
+    if is_endless and re.search(r"\bmax[-_](update|epoch)[= ]0(\s|$)", " ".join(sys.argv)):
         raise UserError("the training would never end: give --max-update N or --max-epoch N (0 means no limit)")
 
 
