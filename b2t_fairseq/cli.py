@@ -14,7 +14,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -120,47 +119,9 @@ def fill_hydra(arguments: Sequence[str]) -> list[str]:
             filled[place] = f"{key}={our_spelling(value)}"
     places = [place for place, argument in enumerate(filled) if "=" in argument and not argument.startswith("-")]
     keys = {filled[place].partition("=")[0].lstrip("+") for place in places}
-    if "common.user_dir" not in keys:
-        refuse_user_dir_in_files(filled)
     ours = (("common.user_dir", OUR_PATH), ("hydra.job.chdir", "false"))
     where = places[-1] + 1 if places else len(filled)
     return filled[:where] + [f"{key}={value}" for key, value in ours if key not in keys] + filled[where:]
-
-
-def refuse_user_dir_in_files(arguments: Sequence[str]) -> None:
-    """Refuse a configuration file that names a user directory: ours would silently replace it, and it would be code.
-
-    Raises:
-        UserError: names the file and what it says.
-    """
-    import yaml
-
-    given = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for names in (("--config-dir", "-cd"), ("--config-path", "-cp"), ("--config-name", "-cn")):
-        given.add_argument(*names, default="")
-    with mock.patch.object(argparse.ArgumentParser, "error", refuse):
-        options, _ = given.parse_known_args(arguments)
-    folder = Path(options.config_dir or options.config_path or ".")
-    waiting, seen = [folder / f"{options.config_name.removesuffix('.yaml')}.yaml"], set()
-    while waiting:
-        path = waiting.pop()
-        if path in seen or not path.is_file():
-            continue
-        seen.add(path)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError):
-            continue  # hydra says what is wrong
-        content = content if isinstance(content, dict) else {}
-        common = content if path.parent.name == "common" else content.get("common")
-        if isinstance(common, dict) and common.get("user_dir") is not None:
-            raise UserError(
-                f"{path} sets common.user_dir to {common['user_dir']}, which this command fills in itself: take it out "
-                "of the file, or give common.user_dir=... on the command line"
-            )
-        for entry in content.get("defaults") or ():
-            pairs = entry.items() if isinstance(entry, dict) else [("", entry)]
-            waiting += [folder / str(group) / f"{str(name).removesuffix('.yaml')}.yaml" for group, name in pairs]
 
 
 def quiet_hydra() -> None:

@@ -7,7 +7,6 @@ set.
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,6 @@ from ..connections import CONNECTIONS, get_connection
 Block = Mapping[str, Any]
 RECIPES = ("paper", "released", "own")
 TOKENS = "tokens-per-update"  # the one key that is not an option of fairseq's
-#: options that import code, write somewhere, or are evaluated: only a command line may give them, never a file that
-#: somebody sent
-ONLY_ON_THE_COMMAND_LINE = re.compile(
-    r"(^|-)(dir|logdir|destdir|module)$|^(results-path|log-file|path|output|model-overrides|trust-checkpoint)$"
-)
 
 
 def configs_folder() -> Path:
@@ -53,11 +47,6 @@ def read_recipe(path: str | os.PathLike, blocks: tuple[str, ...]) -> dict[str, B
         if not isinstance(block, dict):
             raise UserError(f"recipe {path}: block '{name}' must be a list of options 'name: value'")
         for key, value in block.items():
-            if ONLY_ON_THE_COMMAND_LINE.search(str(key).strip("-").replace("_", "-")):
-                raise UserError(
-                    f"recipe {path}: {name}.{key} is refused, because a recipe must not import code or choose where to "
-                    "write; give it on the command line"
-                )
             if not isinstance(value, str | int | float):
                 raise UserError(f"recipe {path}: {name}.{key} must be one number, word, true or false")
     return recipe
