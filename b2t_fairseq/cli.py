@@ -7,6 +7,7 @@ ends in one line `error: ...` and exit status 2; a traceback always means a bug.
 
 import argparse
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import io
@@ -79,6 +80,7 @@ def run(command: str, arguments: list[str]) -> int | None:
     if command == "hydra-train":
         arguments = fill_hydra(arguments)
         quiet_hydra()
+        check_hydra(arguments)
     elif command != "score":  # the one command of fairseq's that knows no --user-dir
         arguments = fill_user_dir(arguments)
     else:
@@ -108,9 +110,9 @@ def fill_user_dir(arguments: Sequence[str]) -> list[str]:
 
 
 def fill_hydra(arguments: Sequence[str]) -> list[str]:
-    """Add `common.user_dir` and keep hydra from changing the working folder, where relative paths would break.
+    """Keep hydra from changing the working folder, where relative paths would break; respell a given user dir.
 
-    They stand beside the user's own settings: hydra's argparse takes no settings on both sides of an option.
+    Ours stands beside the user's own settings: hydra's argparse takes no settings on both sides of an option.
     """
     filled = list(arguments)
     for place, argument in enumerate(filled):
@@ -119,9 +121,39 @@ def fill_hydra(arguments: Sequence[str]) -> list[str]:
             filled[place] = f"{key}={our_spelling(value)}"
     places = [place for place, argument in enumerate(filled) if "=" in argument and not argument.startswith("-")]
     keys = {filled[place].partition("=")[0].lstrip("+") for place in places}
-    ours = (("common.user_dir", OUR_PATH), ("hydra.job.chdir", "false"))
     where = places[-1] + 1 if places else len(filled)
-    return filled[:where] + [f"{key}={value}" for key, value in ours if key not in keys] + filled[where:]
+    ours = [] if "hydra.job.chdir" in keys else ["hydra.job.chdir=false"]
+    return filled[:where] + ours + filled[where:]
+
+
+def fill_hydra_user_dir(arguments: Sequence[str], cfg: Any) -> None:
+    """Set `common.user_dir` of hydra's configuration, once hydra has put it together, to our path.
+
+    Raises:
+        UserError: a file names another one. Its code would be run, so it has to be given on the command line.
+    """
+    given = cfg.common.user_dir
+    on_the_command_line = any(a.partition("=")[0].lstrip("+") == "common.user_dir" for a in arguments)
+    if given and not on_the_command_line and our_spelling(given) != OUR_PATH:
+        raise UserError(
+            f"the configuration's common.user_dir ({given}) would be run, which a file must not ask for: if you trust "
+            f"it, add common.user_dir={given} to the command"
+        )
+    if not (given and on_the_command_line):
+        cfg.common.user_dir = OUR_PATH
+
+
+def check_hydra(arguments: Sequence[str]) -> None:
+    """Let `fill_hydra_user_dir` see the configuration before fairseq does."""
+    hydra_train = importlib.import_module("fairseq_cli.hydra_train")
+    start = getattr(hydra_train._hydra_main, "__wrapped__", hydra_train._hydra_main)
+
+    @functools.wraps(start)
+    def checked(cfg: Any, **options: Any) -> float:
+        fill_hydra_user_dir(arguments, cfg)
+        return start(cfg, **options)
+
+    hydra_train._hydra_main = checked
 
 
 def quiet_hydra() -> None:

@@ -24,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--data", required=True, metavar="DIR", help="the prepared data folder of its training")
     add("--beam", type=positive, default=5, metavar="N", help="hypotheses kept in the search (default: %(default)s)")
     add("--cut", action="store_true", help="transcribe the beginning of a file that is too long")
+    add("--trust-checkpoint", action="store_true", help="take the checkpoint's word for classes, files and modules")
     options = parser.parse_args(arguments)
     logging.root.setLevel(logging.WARNING)  # fairseq tells about its dictionary, and more
-    recogniser = Recogniser.load(options.path, options.data, options.beam)
+    recogniser = Recogniser.load(options.path, options.data, options.beam, trust_checkpoint=options.trust_checkpoint)
     mistakes = 0
     for file, text in zip(options.files, recogniser.transcribe(options.files, options.cut), strict=True):
         if isinstance(text, AudioError):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from end_to_end import free_port
+from omegaconf import OmegaConf
 
 import b2t_fairseq
 from b2t_fairseq import cli
@@ -58,11 +59,26 @@ def test_a_bad_user_dir_is_refused(arguments):
 
 
 def test_hydra_gets_the_user_dir_and_keeps_the_working_folder():
-    assert cli.fill_hydra(["task.data=bin"]) == ["task.data=bin", f"common.user_dir={HOME}", "hydra.job.chdir=false"]
+    assert cli.fill_hydra(["task.data=bin"]) == ["task.data=bin", "hydra.job.chdir=false"]
     assert cli.fill_hydra(["hydra.job.chdir=true", f"common.user_dir={HOME}/."]) == [
         "hydra.job.chdir=true",
         f"common.user_dir={HOME}",
     ]
+
+
+@pytest.mark.parametrize("given", [None, str(HOME), "b2t_fairseq"])
+def test_hydra_trains_with_our_user_dir(given):
+    cfg = OmegaConf.create({"common": {"user_dir": given}})
+    cli.fill_hydra_user_dir(["task.data=bin"], cfg)
+    assert cfg.common.user_dir == str(HOME)
+
+
+def test_a_user_dir_in_a_hydra_file_is_not_run(tmp_path):
+    cfg = OmegaConf.create({"common": {"user_dir": str(tmp_path)}})
+    with pytest.raises(UserError, match="add common.user_dir="):
+        cli.fill_hydra_user_dir(["task.data=bin"], cfg)
+    cli.fill_hydra_user_dir([f"common.user_dir={tmp_path}"], cfg)
+    assert cfg.common.user_dir == str(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ set.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,11 @@ from ..connections import CONNECTIONS, get_connection
 Block = Mapping[str, Any]
 RECIPES = ("paper", "released", "own")
 TOKENS = "tokens-per-update"  # the one key that is not an option of fairseq's
+#: options that a recipe cannot set: they run code, or name what is read and written
+REFUSED = re.compile(
+    r"(^|-)(dir|logdir|destdir|file|filename|path|pref|trainpref|validpref|testpref|module|from-model|from|data|dict|"
+    r"inputs?|outputs?|codes|sentencepiece-model|vocab|json|url|init-method|overrides|checkpoint|project)$|dict$"
+)
 
 
 def configs_folder() -> Path:
@@ -49,7 +55,26 @@ def read_recipe(path: str | os.PathLike, blocks: tuple[str, ...]) -> dict[str, B
         for key, value in block.items():
             if not isinstance(value, str | int | float):
                 raise UserError(f"recipe {path}: {name}.{key} must be one number, word, true or false")
+            check_option(path, name, str(key), value)
     return recipe
+
+
+def check_option(path: str | os.PathLike, block: str, key: str, value: str | int | float) -> None:
+    """Refuse what a recipe from a stranger could run, read or write.
+
+    Raises:
+        UserError: names the option; it can still be given on the command line.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key):
+        raise UserError(f"recipe {path}: {block}.{key}: an option's name has letters, digits and dashes only")
+    is_place = REFUSED.search(key) or (isinstance(value, str) and re.search(r"[/\\]|^~", value))
+    if is_place:
+        raise UserError(
+            f"recipe {path}: {block}.{key} names code, a file or a folder, which a recipe must not: "
+            f"give --{key} on the command line"
+        )
+    if isinstance(value, str) and value.startswith("--"):
+        raise UserError(f"recipe {path}: {block}.{key}: '{value}' would be read as another option")
 
 
 def flags(block: Block) -> list[str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.experiments.recipes import flags, read_recipe
@@ -55,3 +56,40 @@ def test_a_bad_recipe_is_refused(text, sentence, tmp_path: Path):
         (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(UserError, match=sentence):
         read_recipe(tmp_path / "recipe.yaml", ("train", "average"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "user-dir: theirs",
+        "connection-module: theirs",
+        "save-dir: saved",
+        "tensorboard-logdir: logs",
+        "log-file: log",
+        "output: averaged",
+        "finetune-from-model: theirs",
+        "model-overrides: '{}'",
+        "trust-checkpoint: true",
+        "srcdict: theirs",
+        "user-dir=theirs: true",
+        "'lr 1 --user-dir': theirs",
+        "lr: --user-dir=theirs",
+        "lr: ../theirs",
+        "wandb-project: theirs",
+    ],
+)
+def test_what_a_recipe_cannot_ask_for(option, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(f"train: {{{option}}}\naverage: {{}}\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml: train\."):
+        read_recipe(tmp_path / "recipe.yaml", ("train", "average"))
+
+
+def test_all_our_recipes_are_taken():
+    from b2t_fairseq.experiments.recipes import check_option, configs_folder
+
+    files = sorted(configs_folder().rglob("*.yaml"))
+    assert len(files) >= 8
+    for path in files:
+        for name, block in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            for key, value in block.items():
+                check_option(path, name, key, value)
