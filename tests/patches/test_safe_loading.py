@@ -127,7 +127,10 @@ def test_broken_files_get_one_sentence(tmp_path, content):
 def test_checkpoint_of_a_run_with_bleu_and_ema(trained):
     state = load_checkpoint(trained.last)
     assert isinstance(state["cfg"]["model"], argparse.Namespace)
-    assert checkpoint_utils.load_checkpoint_to_cpu(str(trained.last))["cfg"].model == state["cfg"]["model"]
+    trusted = checkpoint_utils.load_checkpoint_to_cpu(
+        str(trained.last), {"trust_checkpoint": True}
+    )  # keeps all options
+    assert trusted["cfg"].model == state["cfg"]["model"]
     ema = checkpoint_utils.load_ema_from_checkpoint(str(trained.last))
     assert ema["model"].keys() <= state["model"].keys()
     assert {p.name for p in Path(trained.folder).iterdir()} >= {
