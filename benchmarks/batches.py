@@ -7,7 +7,7 @@ PAD, EOS, FIRST_WORD = 1, 2, 4
 
 
 def dictionary(size: int) -> Dictionary:
-    """A dictionary of `size` symbols, fairseq's four special ones among them."""
+    """Return a dictionary of `size` symbols, fairseq's four special ones among them."""
     words = Dictionary()
     for i in range(size - len(words)):
         words.add_symbol(f"w{i}")
@@ -17,7 +17,7 @@ def dictionary(size: int) -> Dictionary:
 def random_sentences(
     lengths: torch.Tensor, vocabulary: int, left_pad: bool, generator: torch.Generator
 ) -> torch.Tensor:
-    """Random sentences (B, T) that end with EOS, padded to the longest."""
+    """Return random sentences (B, T) that end with EOS, padded to the longest."""
     longest = int(lengths.max())
     tokens = torch.full((len(lengths), longest), PAD)
     for row, length in zip(tokens, lengths.tolist(), strict=True):
@@ -28,7 +28,7 @@ def random_sentences(
 
 
 def shift(target: torch.Tensor) -> torch.Tensor:
-    """The decoder's input: the target (B, T) moved right behind an EOS; what was EOS at the end becomes padding."""
+    """Return the decoder's input: the target (B, T) moved right behind an EOS; an EOS at the end becomes padding."""
     shifted = torch.full_like(target, PAD)
     shifted[:, 1:] = target[:, :-1].masked_fill(target[:, :-1] == EOS, PAD)
     shifted[:, 0] = EOS
@@ -38,7 +38,7 @@ def shift(target: torch.Tensor) -> torch.Tensor:
 def translation_batch(
     tokens: int, vocabulary: int, seed: int = 0, mean: int = 28, sentences: int | None = None
 ) -> dict:
-    """A fairseq sample of about `tokens` positions a side, padding included; source padded left, target right.
+    """Return a fairseq sample of about `tokens` positions a side, padding included; source padded left, target right.
 
     Args:
         tokens: sentences x longest sentence, as fairseq's --max-tokens counts.
@@ -64,7 +64,7 @@ def translation_batch(
 
 
 def language_model_batch(tokens: int, vocabulary: int, seed: int = 0, block: int = 512) -> dict:
-    """A fairseq sample of unbroken text: blocks of `block` words without padding."""
+    """Return a fairseq sample of unbroken text: blocks of `block` words without padding."""
     random = torch.Generator().manual_seed(seed)
     block = min(block, tokens)
     text = torch.randint(FIRST_WORD, vocabulary, (max(1, tokens // block), block + 1), generator=random)

@@ -38,7 +38,7 @@ class Case:
 
 
 def sizes(width: int, **layers: int) -> list[str]:
-    """Options for the sizes; `layers`: of encoder and decoder."""
+    """Return options for the sizes; `layers`: of encoder and decoder."""
     given = []
     for side, depth in layers.items():
         given += [f"--{side}-layers={depth}", f"--{side}-attention-heads={HEADS[width]}"]
@@ -47,7 +47,7 @@ def sizes(width: int, **layers: int) -> list[str]:
 
 
 def training(arch: str, depth: int, width: int, tokens: int, *more: str, name: str = "", fresh: bool = False) -> Side:
-    """A side that trains a translation model; architectures that name a connection are ours."""
+    """Return a side that trains a translation model; architectures that name a connection are ours."""
     same = [*TRANSLATION, f"--criterion={LOSS}", "--label-smoothing=0.1", *UPDATE]
     same += ["--dropout=0.1", "--share-all-embeddings"]
     arguments = [f"--arch={arch}", *same, *sizes(width, encoder=depth, decoder=depth), *more]
@@ -56,7 +56,7 @@ def training(arch: str, depth: int, width: int, tokens: int, *more: str, name: s
 
 
 def language_model(arch: str, tokens: int, *more: str) -> Side:
-    """A side that trains a language model of 16 layers on blocks of 1,024 words."""
+    """Return a side that trains a language model of 16 layers on blocks of 1,024 words."""
     same = ["--task=language_modeling", "--tokens-per-sample=1024", f"--criterion={LOSS_LM}", *UPDATE]
     same += ["--dropout=0.1", "--share-decoder-input-output-embed", *sizes(512, decoder=16)]
     given = {"arguments": [f"--arch={arch}", *same, *more], "tokens": tokens, "vocabulary": VOCABULARY}
@@ -64,36 +64,36 @@ def language_model(arch: str, tokens: int, *more: str) -> Side:
 
 
 def decoding(arch: str, depth: int, beam: int, sentences: int, bf16: bool = False, times: int = 1) -> Side:
-    """A side that translates a batch at width 512, into `times` as many words."""
+    """Return a side that translates a batch at width 512, into `times` as many words."""
     arguments = [f"--arch={arch}", *TRANSLATION, *UPDATE, *sizes(512, encoder=depth, decoder=depth)]
     given = {"arguments": arguments, "sentences": sentences, "beam": beam, "vocabulary": VOCABULARY}
     return Side(side_name(arch), "decoding", {**given, "bf16": bf16, "times": times}, arch != "transformer")
 
 
 def side_name(arch: str) -> str:
-    """The connection, or stock."""
+    """Return the connection, or stock."""
     return "stock" if arch in ("transformer", "transformer_lm") else arch.split("_6_6")[0].removeprefix("transformer_")
 
 
 def arch_of(connection: str) -> str:
-    """An architecture of ours; its sizes are all overridden."""
+    """Return an architecture of ours; its sizes are all overridden."""
     return f"transformer_{connection}_6_6"
 
 
 def shapes(width: int, tokens: int) -> tuple[tuple[int, int, int], ...]:
-    """The products of a training step: attention's, both of the feed-forward layer, the output layer's."""
+    """Return the products of a training step: attention's, both of the feed-forward layer, the output layer's."""
     wide = 4 * width
     return (tokens, width, 3 * width), (tokens, width, wide), (tokens, wide, width), (tokens, width, VOCABULARY)
 
 
 def variants(loss: str) -> tuple[tuple[str, tuple[str, ...], str], ...]:
-    """What ours adds: the end of the case's name, options, which win over the same ones before, and the dtype."""
+    """Return what ours adds: the end of the case's name, options that win over earlier ones, and the dtype."""
     fused = ("--optimizer=adam_fused", f"--criterion={loss}_fused")
     return ("", (), "float32"), ("-fused", fused, "float32"), ("-bf16", BF16, "bfloat16")
 
 
 def training_cases() -> Iterable[Case]:
-    """Stock fairseq against the same model in ours, and with what ours adds."""
+    """Yield the cases of training: stock fairseq against the same model in ours, and with what ours adds."""
     post = arch_of("post")
     for depth, width in ((6, 512), (18, 512), (18, 128)):
         for tokens in (1024, 2048, 4096):
@@ -112,7 +112,7 @@ def training_cases() -> Iterable[Case]:
 
 
 def decoding_cases() -> Iterable[Case]:
-    """fairseq's own beam search on the same weights."""
+    """Yield the cases of decoding: fairseq's own beam search on the same weights."""
     for depth in (6, 18):
         for search, beam in (("beam4", 4), ("greedy", 1)):
             for sentences in (1, 16, 64):
@@ -125,7 +125,7 @@ def decoding_cases() -> Iterable[Case]:
 
 
 def other_cases() -> Iterable[Case]:
-    """Memory with recomputed layers, start-up, growth, and matrix products alone."""
+    """Yield the other cases: memory with recomputed layers, start-up, growth, and matrix products alone."""
     for connection in ("post", "b2t", "resi_dual", "dlcl_pre"):
         plain = training(arch_of(connection), 100, 64, 2048, name="kept")
         recomputed = training(arch_of(connection), 100, 64, 2048, "--checkpoint-activations", name="recomputed")

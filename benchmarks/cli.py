@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, cases: dict[str, Case] = all_ca
 
 
 def measure_all(chosen: list[Case], given: argparse.Namespace) -> int:
-    """Measure one case after the other; what is finished is written at once. 1 if a case failed, 130 on Ctrl-C."""
+    """Measure one case after the other, writing each at once; return 1 if a case failed, 130 on Ctrl-C, else 0."""
     facts, results, peaks, status = machine(given.threads, given.device), {}, {}, 0
     if warning := busy(facts):
         print(f"warning: {warning}", file=sys.stderr)

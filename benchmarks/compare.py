@@ -10,7 +10,7 @@ from .sides import Conditions, Side, start
 
 
 def rate(measured: dict) -> float:
-    """Tokens a second, or, where there are none, runs a second."""
+    """Return tokens a second, or, where there are none, runs a second."""
     return measured.get("tokens", 1) / measured["seconds"]
 
 
@@ -48,7 +48,7 @@ class Comparison:
         return max(abs(a - b) for a, b in pairs)
 
     def summary(self) -> dict:
-        """What the table and the JSON show."""
+        """Return what the table and the JSON show."""
         summary = {
             "pairs": len(self.ours),
             "ratio": statistics.median(self.ratios),
@@ -86,7 +86,7 @@ def compare(
     device: str = "cpu",
     after_each: Callable[[], None] = lambda: None,
 ) -> Comparison:
-    """Measures two sides in turns: A B, B A, A B, ...
+    """Measure two sides in turns: A B, B A, A B, ...
 
     Args:
         ours: one side.
@@ -116,7 +116,7 @@ def compare(
 
 
 def best_speed(products: Side, threads: int, device: str, repeats: int = 3) -> float:
-    """GFLOP/s of the best of some matrix products, alone."""
+    """Return GFLOP/s of the best of some matrix products, alone."""
     with tempfile.TemporaryDirectory(prefix="b2t-benchmark-") as folder:
         running = start(products, Conditions(threads, device, folder))
         try:

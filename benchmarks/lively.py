@@ -34,7 +34,7 @@ def enliven(model, task, sample: dict, times: int = 1) -> None:
 
 
 def look_at_differences(weight: Tensor, x: Tensor) -> None:
-    """Words (V, C) are told apart by how states x (N, C) differ, weak directions amplified; the mean favours none."""
+    """Tell words (V, C) apart by how states x (N, C) differ, weak directions amplified; the mean favours none."""
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     whiten = vectors / values.clamp(min=float(values.mean())).sqrt() @ vectors.T
@@ -44,7 +44,7 @@ def look_at_differences(weight: Tensor, x: Tensor) -> None:
 
 
 def end_at_different_steps(weight: Tensor, x: Tensor, first: int) -> None:
-    """Fits EOS's row of (V, C) to states x (T, B, C): its logit overtakes the best word's at another step each."""
+    """Fit EOS's row of (V, C) to states x (T, B, C): its logit overtakes the best word's at another step each."""
     steps, sentences, _ = x.shape
     order = torch.randperm(sentences, generator=torch.Generator().manual_seed(0))
     ends = torch.linspace(first, steps - 1, sentences + 2)[1:-1][order]
@@ -57,7 +57,7 @@ def end_at_different_steps(weight: Tensor, x: Tensor, first: int) -> None:
 
 
 def states(model, task, sample: dict, steps: int) -> Tensor:
-    """What the output layer reads while a batch is decoded greedily and no sentence may end: (T, B, C)."""
+    """Return what the output layer reads while a batch is decoded greedily and no sentence may end: (T, B, C)."""
     seen = []
     hook = model.decoder.output_projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -1]))
     endless = GenerationConfig(beam=1, min_len=steps, max_len_a=0, max_len_b=steps)

@@ -14,7 +14,7 @@ from .sides import ROOT
 
 
 def machine(threads: int, device: str) -> dict:
-    """Processor, versions, date, and how busy the machine was before we began."""
+    """Return processor, versions, date, and how busy the machine was before we began."""
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -34,14 +34,14 @@ FAIRSEQS = ("ve-fairseq", "fairseq-fixed", "fairseq")
 
 
 def busy(facts: dict) -> str | None:
-    """A warning if other work ran when we began."""
+    """Return a warning if other work ran when we began."""
     if facts["load_average"] < 0.3:
         return None
     return f"the machine was not idle: load average {facts['load_average']} at the start; publish no figure of this run"
 
 
 def cpu_model() -> str:
-    """As the processor calls itself."""
+    """Return the processor's own name."""
     if (info := Path("/proc/cpuinfo")).exists():
         for line in info.read_text().splitlines():
             if line.startswith("model name"):
@@ -58,7 +58,7 @@ def version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with a + if files differ from it; None outside git."""
+    """Return the checkout's commit, with a + if files differ from it; None outside git."""
     try:
         revision, changes = [
             processes.run(["git", *words], cwd=ROOT).strip()

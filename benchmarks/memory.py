@@ -20,7 +20,7 @@ class Peak:
         self.before = self._bytes()
 
     def forget(self) -> None:
-        """Begins a new peak, where the system can (Linux, CUDA); `before` stays."""
+        """Begin a new peak, where the system can (Linux, CUDA); `before` stays."""
         if self.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         gc.collect()
@@ -30,7 +30,7 @@ class Peak:
             Path("/proc/self/clear_refs").write_text("5")
 
     def megabytes(self) -> float:
-        """Millions of bytes."""
+        """Return the peak above the start, in millions of bytes."""
         return (self._bytes() - self.before) / 1e6
 
     def _bytes(self) -> int:

@@ -69,7 +69,7 @@ class Process:
             raise
 
     def measure(self) -> dict:
-        """One measurement of the workload; at least "seconds" and "peak_mb".
+        """Take one measurement of the workload; at least "seconds" and "peak_mb".
 
         Raises:
             SideFailed: the process died.
@@ -82,7 +82,7 @@ class Process:
         return self._read()
 
     def close(self) -> None:
-        """Ends the process, whatever it is doing."""
+        """End the process, whatever it is doing."""
         self.process.kill()
         self.process.communicate()
         self.log.close()
@@ -104,7 +104,7 @@ class FreshProcess:
         self.side, self.conditions, self.facts = side, conditions, {}
 
     def measure(self) -> dict:
-        """Seconds from the start of a process to its first answer."""
+        """Return the seconds from the start of a process to its first answer."""
         began = time.perf_counter()
         process = Process(self.side, self.conditions)
         try:
@@ -116,16 +116,16 @@ class FreshProcess:
         return {"seconds": seconds, "peak_mb": first["peak_mb"]}
 
     def close(self) -> None:
-        """Nothing is running."""
+        """Do nothing: nothing is running."""
 
 
 def start(side: Side, conditions: Conditions) -> Process | FreshProcess:
-    """Starts a side; returns when it has built its workload."""
+    """Start a side; return when it has built its workload."""
     return (FreshProcess if side.fresh else Process)(side, conditions)
 
 
 def serve(spec: dict) -> None:
-    """The side's own process: answers go to stdout, everything else that is printed to stderr, which is the log."""
+    """Run the side's own process: answers go to stdout, all else that is printed to stderr, which is the log."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     import torch

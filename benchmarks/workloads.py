@@ -16,7 +16,7 @@ from .lively import enliven
 
 
 def timed(action: Callable, device: str) -> tuple[float, object]:
-    """Seconds that `action` takes, the GPU's part included, and what it returns."""
+    """Return the seconds that `action` takes, the GPU's part included, and what it returns."""
     wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     wait()
     began = time.perf_counter()
@@ -26,7 +26,7 @@ def timed(action: Callable, device: str) -> tuple[float, object]:
 
 
 def configure(arguments: list[str], folder: str, device: str, vocabulary: int):
-    """fairseq-train's configuration, on a data folder with nothing in it but the dictionaries."""
+    """Return fairseq-train's configuration, on a data folder with nothing in it but the dictionaries."""
     data = Path(folder) / f"data-{os.getpid()}"
     data.mkdir()
     for name in ("dict.txt", "dict.src.txt", "dict.tgt.txt"):
@@ -63,12 +63,12 @@ class Training:
         self.trainer.begin_epoch(1)
 
     def measure(self) -> dict:
-        """Seconds of one update, and the loss before it."""
+        """Return the seconds of one update, and the loss before it."""
         seconds, log = timed(lambda: self.trainer.train_step([self.sample]), self.device)
         return {"seconds": seconds, "tokens": self.sample["ntokens"], "loss": float(log["loss"])}
 
     def facts(self) -> dict:
-        """What does not change from one measurement to the next."""
+        """Return what does not change from one measurement to the next."""
         return {"parameters": sum(p.numel() for p in self.trainer.model.parameters())}
 
 
@@ -83,7 +83,7 @@ class Decoding:
         folder: for files.
         arguments: fairseq-train's model options.
         sentences: B.
-        beam: hypotheses a sentence.
+        beam: hypotheses per sentence.
         vocabulary: size of the dictionary.
         bf16: decode in bfloat16.
         times: how many times as long as the source the hypotheses are, about.
@@ -117,7 +117,7 @@ class Decoding:
         self.sample, self.device = utils.move_to_cuda(sample) if device == "cuda" else sample, device
 
     def measure(self) -> dict:
-        """Seconds of one batch, tokens of the best hypotheses, a hash of all hypotheses, and their scores."""
+        """Return the seconds of one batch, the best hypotheses' tokens, a hash of all hypotheses, and their scores."""
         decode = lambda: self.task.inference_step(self.generator, [self.model], self.sample)  # noqa: E731
         seconds, found = timed(decode, self.device)
         texts = [[hypothesis["tokens"].tolist() for hypothesis in sentence] for sentence in found]
@@ -131,7 +131,7 @@ class Decoding:
         }
 
     def facts(self) -> dict:
-        """What does not change from one measurement to the next."""
+        """Return what does not change from one measurement to the next."""
         return {"parameters": sum(p.numel() for p in self.model.parameters())}
 
 
@@ -151,7 +151,7 @@ class Products:
         self.shapes, self.device, self.least = shapes, device, seconds
 
     def measure(self) -> dict:
-        """Seconds of all products, each once, and the GFLOP/s of the best shape."""
+        """Return the seconds of all products, each once, and the GFLOP/s of the best shape."""
         each = [self._seconds(*shape) for shape in self.shapes]
         rates = [2 * m * k * n / s / 1e9 for (m, k, n), s in zip(self.shapes, each, strict=True)]
         return {"seconds": sum(each), "gflops": max(rates)}
@@ -163,7 +163,7 @@ class Products:
         return timed(lambda: [left @ right for _ in range(repeats)], self.device)[0] / repeats
 
     def facts(self) -> dict:
-        """Nothing."""
+        """Return an empty dictionary: no facts are needed."""
         return {}
 
 

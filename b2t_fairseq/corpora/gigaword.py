@@ -1,6 +1,6 @@
 """Headline generation on Gigaword as the paper trains on it: 3.8 M pairs, joint BPE 32k, binarised.
 
-The text is tokenised and lower-cased already, its digits are ``#``. All pairs are kept. Additional pairs, the paper's
+The text is tokenised and lower-cased already, its digits are `#`. All pairs are kept. Additional pairs, the paper's
 13 M of RealNews and NewsCrawl, come as files of `news_headlines` and are added to the training set.
 
 Whatever interrupts the preparation, run the same command again to resume; steps that are done are kept. The folder's
@@ -68,7 +68,7 @@ def prepare(
     extra: Sequence[Path] = (),
     space: int | None = None,
 ) -> Path:
-    """Writes ``text``, ``subwords`` and ``data-bin`` into the manifest's folder; returns ``data-bin``.
+    """Write `text`, `subwords` and `data-bin` into the manifest's folder; return `data-bin`.
 
     Args:
         manifest: the record.
@@ -122,7 +122,7 @@ def prepare(
 
 
 def pair_of(prefix: Path) -> tuple[Path, Path]:
-    """PREFIX.article and PREFIX.title, which must be there."""
+    """Return PREFIX.article and PREFIX.title, which must be there."""
     pair = tuple(prefix.with_name(f"{prefix.name}.{side}") for side in SIDES)
     if missing := [path for path in pair if not path.is_file()]:
         raise UserError(f"--extra {prefix}: there is no {missing[0]}; make it with `prepare news-headlines`")
@@ -130,7 +130,7 @@ def pair_of(prefix: Path) -> tuple[Path, Path]:
 
 
 def find_files(manifest: Manifest, given: Path | None) -> dict[str, tuple[Path, Path]]:
-    """split -> (articles, titles): of the given folder, of an archive in it, or of the fetched archive."""
+    """Return split -> (articles, titles): of the given folder, of an archive in it, or of the fetched archive."""
     if given is not None:
         if found := files_in(given):
             return found
@@ -141,7 +141,7 @@ def find_files(manifest: Manifest, given: Path | None) -> dict[str, tuple[Path, 
 
 
 def unpacked(manifest: Manifest, packed: Path, source: Source) -> dict[str, tuple[Path, Path]]:
-    """The files of an archive, in the step ``archive``."""
+    """Return the files of an archive, in the step `archive`."""
 
     def work(folder: Path) -> dict[str, int]:
         return extract(packed, folder, lambda name: Path(name).name if is_wanted(name) else None)
@@ -155,7 +155,7 @@ def unpacked(manifest: Manifest, packed: Path, source: Source) -> dict[str, tupl
 
 
 def is_wanted(name: str) -> bool:
-    """Whether a member of either archive is one of the splits."""
+    """Return whether a member of either archive is one of the splits."""
     names = {name for pair in NAMES.values() for name in pair}
     names |= {name for choices in headlines.GIGAWORD.values() for pair in choices for name in pair}
     inside = Path(name).parts
@@ -163,7 +163,7 @@ def is_wanted(name: str) -> bool:
 
 
 def files_in(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """split -> (articles, titles) if all are somewhere below the folder, in either layout; else nothing."""
+    """Return split -> (articles, titles) if all are somewhere below the folder, in either layout; else nothing."""
     found = {}
     for split in SPLITS:
         for names in (NAMES[split], *headlines.GIGAWORD[split]):
@@ -174,7 +174,7 @@ def files_in(folder: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def copy_pairs(pairs: Sequence[tuple[Path, Path]], prefix: Path, append: bool = False) -> int:
-    """Writes PREFIX.article and PREFIX.title with single spaces and UNK for ``<unk>``; returns the number of pairs.
+    """Write PREFIX.article and PREFIX.title with single spaces and UNK for `<unk>`; return the number of pairs.
 
     A pair with an empty side would end fairseq's training; it becomes the word UNK, and every pair keeps its line.
     """
@@ -195,7 +195,7 @@ def copy_pairs(pairs: Sequence[tuple[Path, Path]], prefix: Path, append: bool = 
 
 
 def normal(line: bytes, path: Path) -> str:
-    """One line of the data as the model reads it."""
+    """Return one line of the data as the model reads it."""
     try:
         text = headlines.parallel_text.clean(line.decode("utf-8"))
     except UnicodeDecodeError:

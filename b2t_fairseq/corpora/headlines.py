@@ -33,7 +33,7 @@ class Headlines:
 
 
 def load(path: Path) -> Headlines:
-    """A `.tsv` or `.tsv.gz` file, a folder that holds one, or a folder in Gigaword's layout.
+    """Read a `.tsv` or `.tsv.gz` file, a folder that holds one, or a folder in Gigaword's layout.
 
     A table is split by line number, in the order train, valid, test.
 
@@ -57,7 +57,7 @@ def load(path: Path) -> Headlines:
 
 
 def table(path: Path) -> dict[str, Pairs]:
-    """The three parts of a table."""
+    """Read the three parts of a table."""
     rows = parallel_text.read_raw(path)
     size = min(MOST, len(rows) // SHARE)
     if not size:
@@ -75,7 +75,7 @@ def table(path: Path) -> dict[str, Pairs]:
 
 
 def gigaword(folder: Path) -> dict[str, Pairs]:
-    """The three splits of a folder."""
+    """Read the three splits of a folder."""
     splits: dict[str, Pairs] = {}
     for split, choices in GIGAWORD.items():
         found = [pair for names in choices for pair in places(folder, names)]
@@ -96,7 +96,7 @@ def gigaword(folder: Path) -> dict[str, Pairs]:
 
 
 def places(folder: Path, names: tuple[str, str]) -> list[tuple[Path, Path]]:
-    """Every place where both files, plain or packed, are."""
+    """Return every place where both files, plain or packed, are."""
     found = []
     for part in (folder, folder / "train", folder / "Giga"):
         sides = [[part / f"{name}{gz}" for gz in ("", ".gz") if (part / f"{name}{gz}").is_file()] for name in names]
@@ -112,7 +112,7 @@ def places(folder: Path, names: tuple[str, str]) -> list[tuple[Path, Path]]:
 
 
 def check(pairs: Pairs, path: Path, first: int) -> None:
-    """Refuses evaluation pairs without a text or without a headline that can be scored."""
+    """Refuse evaluation pairs without a text or without a headline that can be scored."""
     for number, (text, headline) in enumerate(pairs, first + 1):
         if not text or not WORD.search(headline):
             what = "an empty text" if not text else "a headline without a letter a-z or digit, which ROUGE cannot score"
@@ -120,7 +120,7 @@ def check(pairs: Pairs, path: Path, first: int) -> None:
 
 
 def clean(pairs: Pairs, evaluated: Sequence[str]) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """The training pairs to keep, and how many were left out for which reason."""
+    """Return the training pairs to keep, and how many were left out for which reason."""
     known, seen, kept = set(evaluated), set(), []
     left_out = {"empty": 0, "repeated": 0, "in valid or test": 0}
     for pair in pairs:

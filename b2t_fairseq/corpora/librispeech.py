@@ -43,7 +43,7 @@ PIECES = 10_000
 
 
 def sources() -> dict[str, Source]:
-    """split -> its archive."""
+    """Return split -> its archive."""
     return {
         split: Source(f"{split}.tar.gz", tuple(f"{m}{split}.tar.gz" for m in MIRRORS), size, f"sha256:{sum_}", VOUCHED)
         for split, (size, sum_) in ARCHIVES.items()
@@ -74,7 +74,7 @@ def prepare(
     specaugment: str = "ld",
     space: int | None = None,
 ) -> Path:
-    """Writes ``audio`` (unless it is given unpacked) and ``data`` into the manifest's folder; returns ``data``.
+    """Write `audio` (unless it is given unpacked) and `data` into the manifest's folder; return `data`.
 
     Args:
         manifest: the record.
@@ -117,7 +117,7 @@ def prepare(
 
 
 def unpacked(manifest: Manifest, source: Source, split: str, given: Path | None) -> Path:
-    """``audio/SPLIT``: speaker/chapter/*.flac and transcripts."""
+    """Return `audio/SPLIT`: speaker/chapter/*.flac and transcripts."""
     packed = obtain(source, manifest, given)
 
     def keep(name: str) -> str | None:
@@ -134,5 +134,5 @@ def unpacked(manifest: Manifest, source: Source, split: str, given: Path | None)
 
 
 def transcripts(folder: Path) -> list:
-    """Name, size and time of the transcripts of a given split: enough to see that it is another one."""
+    """Return name, size and time of the transcripts of a given split: enough to see that it is another one."""
     return list(itertools.chain.from_iterable(stamp_of(path) for path in sorted(folder.glob("*/*/*.trans.txt"))))

@@ -10,12 +10,12 @@ LONGEST, RATIO = 80, 9  # words, and how many times as many as the other side: M
 
 
 def tokenise(text: Path, target: Path, language: str, workers: int) -> dict[str, float]:
-    """Tokenises a file in parts; a line stays a line."""
+    """Tokenise a file in parts; a line stays a line."""
     return convert_lines(text, target, tokeniser, (language,), workers)
 
 
 def tokeniser(language: str) -> Callable[[str], str]:
-    """The function that tokenises a line; what is special to Moses is escaped (& as &amp;), as its script does."""
+    """Return the function that tokenises a line; what is special to Moses is escaped (& as &amp;), as in its script."""
     from sacremoses import MosesTokenizer
 
     moses = MosesTokenizer(lang=language)
@@ -25,7 +25,7 @@ def tokeniser(language: str) -> Callable[[str], str]:
 def keep_good_pairs(
     texts: tuple[Path, Path], targets: tuple[Path, Path], longest: int = LONGEST, ratio: float = RATIO
 ) -> dict[str, int]:
-    """Copies pairs whose sides have 1 to `longest` words and do not differ `ratio` times in length.
+    """Copy pairs whose sides have 1 to `longest` words and do not differ `ratio` times in length.
 
     Returns:
         Counts: pairs kept and left out.

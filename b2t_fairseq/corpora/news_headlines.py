@@ -1,8 +1,8 @@
 """Additional headline pairs from RealNews and NewsCrawl, in Gigaword's form, streamed: memory does not grow.
 
 RealNews: JSON lines with "title" and "text", plain, gz or inside a tar. NewsCrawl with documents: "date TAB base64 of
-the document, a sentence a line TAB base64 of the document", whose first line is the headline (our reading). A pair is
-a document's first sentence and its headline, Moses tokens in lower case with `#` for each digit. How the paper's
+the document, one sentence per line TAB base64 of the document", whose first line is the headline (our reading). A pair
+is a document's first sentence and its headline, Moses tokens in lower case with `#` for each digit. How the paper's
 authors chose their 13 M pairs is not said; the limits below are our reading, too.
 """
 
@@ -94,7 +94,7 @@ def files_of(sources: Sequence[Path]) -> list[Path]:
     files = []
     for source in sources:
         if not source.exists():
-            raise UserError(f"{source}: there is no such file or folder")
+            raise UserError(f"{source}: no such file or folder")
         inside = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
         files += sorted(inside)
     return files

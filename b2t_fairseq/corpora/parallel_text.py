@@ -1,4 +1,4 @@
-"""A folder of real parallel text: train, val and test sets, one file per language, plain or gzip, a sentence a line.
+"""A folder of real parallel text: train, val and test, one file per language, plain or gzip, one sentence per line.
 
 Lines end at LF and nowhere else: str.splitlines would also split at U+2028, NEL or form feeds inside a sentence, and
 put every later pair out of step. What is wrong with the text is an error that names file and line; nothing is dropped.
@@ -35,12 +35,12 @@ class ParallelText:
     tests: dict[str, tuple[Path, Path]]
 
     def splits(self) -> dict[str, tuple[Path, Path]]:
-        """All splits by name: train, valid and the test sets."""
+        """Return all splits by name: train, valid and the test sets."""
         return {"train": self.train, "valid": self.valid, **self.tests}
 
 
 def find(directory: str | os.PathLike[str], source: str, target: str) -> ParallelText:
-    """The files of a folder in the Multi30k layout: train, val (or valid, dev) and test* with .SOURCE and .TARGET[.gz].
+    """Return a folder's files in the Multi30k layout: train, val (or valid, dev), test* with .SOURCE and .TARGET[.gz].
 
     Raises:
         CorpusError: the folder, a split or one side of it is missing, or is there twice.
@@ -49,9 +49,7 @@ def find(directory: str | os.PathLike[str], source: str, target: str) -> Paralle
     if source == target:
         raise CorpusError(f"source and target are both '{source}': name two languages, e.g. en and de.")
     if not directory.exists():
-        raise CorpusError(
-            f"{directory}: there is no such folder; give the folder that holds train.{source} and others."
-        )
+        raise CorpusError(f"{directory}: no such folder; give the folder that holds train.{source} and others.")
     if not directory.is_dir():
         raise CorpusError(f"{directory} is a file, not a folder; give the folder that holds train.{source} and others.")
     names = {path.name for path in directory.iterdir() if path.is_file()}
@@ -83,7 +81,7 @@ def _side(directory: Path, names: set[str], split: str, language: str) -> Path:
 
 
 def read(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a plain or gzip UTF-8 file, clean: each is one line under every reading, stripped, maybe empty.
+    """Read a plain or gzip UTF-8 file as clean lines: each is one line under every reading, stripped, maybe empty.
 
     A byte-order mark, CR before LF, and control characters, tabs and Unicode line separators within a line become
     spaces; runs of spaces become one. The last line may lack its LF.
@@ -95,12 +93,12 @@ def read(path: str | os.PathLike[str]) -> list[str]:
 
 
 def clean(line: str) -> str:
-    """The line as it is under every reading: control characters, tabs and separators are spaces, runs of them one."""
+    """Clean a line: control characters, tabs and separators become spaces, runs of spaces become one."""
     return _INVISIBLE.sub(" ", line).strip()
 
 
 def read_raw(path: str | os.PathLike[str]) -> list[str]:
-    """The lines of a plain or gzip UTF-8 file, with all that is in them but the LF.
+    """Read the lines of a plain or gzip UTF-8 file, with all that is in them but the LF.
 
     Raises:
         CorpusError: unreadable, not gzip though named so, cut off, or not UTF-8 (with the line).
@@ -124,7 +122,7 @@ def read_raw(path: str | os.PathLike[str]) -> list[str]:
 
 
 def load_split(files: tuple[str | os.PathLike[str], str | os.PathLike[str]]) -> list[tuple[str, str]]:
-    """The sentence pairs of one split, e.g. load_split(find(...).train).
+    """Read the sentence pairs of one split, for instance `find(...).train`.
 
     Raises:
         CorpusError: what `read` raises; no lines, different line counts, or an empty line (the first, and how many).

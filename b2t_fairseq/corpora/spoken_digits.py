@@ -33,7 +33,7 @@ Recordings = Mapping[str, Mapping[str, Sequence[Path]]]  # speaker -> digit -> f
 
 
 def find(folder: str | os.PathLike) -> Path | None:
-    """Where spoken digits are: `folder` itself, its `fsdd`, or an archive `recordings.tar*` in either."""
+    """Return where spoken digits are: `folder` itself, its `fsdd`, or an archive `recordings.tar*` in either."""
     for place in (Path(folder), Path(folder) / "fsdd", Path(folder) / "recordings"):
         if place.is_file() and tarfile.is_tarfile(place):
             return place
@@ -45,7 +45,7 @@ def find(folder: str | os.PathLike) -> Path | None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks the recordings of a tar archive into one flat folder.
+    """Unpack the recordings of a tar archive into one flat folder.
 
     Only regular files named like recordings are written, under their last name alone, so no path in the archive,
     however it is written, leads anywhere else.
@@ -71,7 +71,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def recordings(folder: Path) -> Recordings:
-    """The files of a folder by speaker and digit."""
+    """Return the files of a folder by speaker and digit."""
     found: dict[str, dict[str, list[tuple[int, Path]]]] = {}
     for path in folder.iterdir():
         if match := NAME.fullmatch(path.name):
@@ -86,7 +86,7 @@ def recordings(folder: Path) -> Recordings:
 def build(
     source: str | os.PathLike, folder: str | os.PathLike, held_out: str | None = None, seed: int = 1
 ) -> list[tuple[str, str]]:
-    """Writes the splits train, valid, test-known and test-SPEAKER below `folder`.
+    """Write the splits train, valid, test-known and test-SPEAKER below `folder`.
 
     Args:
         source: a folder of recordings or a tar archive of them.
@@ -144,14 +144,14 @@ TRAINING_SPEAKER = {"train": slice(10, None), "valid": slice(5, 10), "test-known
 
 
 def trim(wave: np.ndarray, below: float = 0.02) -> np.ndarray:
-    """A recording without the near-silence around the word; 20 ms are left on either side."""
+    """Return a recording without the near-silence around the word; 20 ms are left on either side."""
     loud = np.flatnonzero(np.abs(wave) > below * np.abs(wave).max(initial=0))
     margin = RATE // 50
     return wave[max(0, loud[0] - margin) : loud[-1] + margin] if len(loud) else wave
 
 
 def with_room(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The waveform with faint noise under it.
+    """Return the waveform with faint noise under it.
 
     Pauses of digital silence, whose log-mel energies are minus infinity but for a floor, would rule the mean and the
     deviation by which every utterance is normalised; and so would the upper bins of recordings made at 8 kHz.
@@ -166,7 +166,7 @@ def join(
     speeds: Sequence[Fraction],
     lengths: Sequence[int] = NUMBERS,
 ):
-    """Numbers of so many digits as (digits, waveform), which use each recording once, in random order."""
+    """Yield numbers of so many digits as (digits, waveform), which use each recording once, in random order."""
     order = list(rng.permutation(len(waves)))
     while order:
         taken = [waves[order.pop()] for _ in range(min(len(order), rng.choice(lengths)))]
@@ -179,7 +179,7 @@ def join(
 
 
 def speakers(source: str | os.PathLike) -> list[str]:
-    """The speakers of a folder of recordings or of a tar archive, in alphabetical order."""
+    """Return the speakers of a folder of recordings or of a tar archive, in alphabetical order."""
     source = Path(source)
     try:
         names = [path.name for path in source.iterdir()] if source.is_dir() else tarfile.open(source).getnames()  # noqa: SIM115

@@ -35,7 +35,7 @@ class Text:
 
 
 def load(folder: Path, tokenisation: str = "auto") -> Text:
-    """A folder with `wiki.{train,valid,test}.{tokens,raw}`, with `{train,valid,test}.txt`, or a part of WikiText-2.
+    """Read a folder with `wiki.{train,valid,test}.{tokens,raw}`, `{train,valid,test}.txt`, or a part of WikiText-2.
 
     That part, `valid.txt` with `test_first_half.txt`, is for small experiments: training on the first, and the
     second one's articles are halved into validation and test.
@@ -47,7 +47,7 @@ def load(folder: Path, tokenisation: str = "auto") -> Text:
     lines = {name: parallel_text.read(path) for name, path in files.items()}
     for name, content in lines.items():
         if not any(content):
-            raise CorpusError(f"{files[name]}: there is no text in it; it needs one paragraph a line.")
+            raise CorpusError(f"{files[name]}: the file has no text; it needs one paragraph per line.")
     if layout == "evaluation part":
         lines["valid"], lines["test"] = halves(lines.pop("test"), files["test"])
     if tokenisation == "auto":
@@ -58,7 +58,7 @@ def load(folder: Path, tokenisation: str = "auto") -> Text:
 
 
 def find(folder: Path) -> tuple[dict[str, Path], str]:
-    """The files of the splits by name, and the layout's name."""
+    """Return the files of the splits by name, and the layout's name."""
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise CorpusError(f"{folder} {what}; give the folder that holds wiki.train.tokens and others.")
@@ -80,7 +80,7 @@ def find(folder: Path) -> tuple[dict[str, Path], str]:
 
 
 def name_of(folder: Path, name: str) -> Path | None:
-    """The file, plain or packed."""
+    """Return the file, plain or packed; None if there is neither."""
     found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
     if len(found) > 1:
         raise CorpusError(f"{folder} has both {name} and {name}.gz; keep one of them.")
@@ -88,7 +88,7 @@ def name_of(folder: Path, name: str) -> Path | None:
 
 
 def halves(lines: Sequence[str], path: Path) -> tuple[list[str], list[str]]:
-    """Two parts of about the same size, cut where an article begins."""
+    """Return two parts of about the same size, cut where an article begins."""
     starts = [number for number, line in enumerate(lines) if ARTICLE.fullmatch(line)]
     if len(starts) < 2:
         raise CorpusError(f"{path} has no two articles (lines such as '= Title ='): there is nothing to halve.")
@@ -97,13 +97,13 @@ def halves(lines: Sequence[str], path: Path) -> tuple[list[str], list[str]]:
 
 
 def is_tokenised(lines: Sequence[str]) -> bool:
-    """Whether most commas and full stops stand alone, as words; judged on the first ten thousand lines."""
+    """Return whether most commas and full stops stand alone, as words; judged on the first ten thousand lines."""
     before = [match for line in lines[:10_000] for match in ENDS.findall(line)]
     return 2 * sum(not character for character in before) > len(before)
 
 
 def tokenise(lines: Sequence[str]) -> list[str]:
-    """WikiText's tokenisation of plain text: `It's 1,200 m-wide.` -> `It 's 1 @,@ 200 m @-@ wide .`"""
+    """Tokenise plain text as WikiText does: `It's 1,200 m-wide.` becomes `It 's 1 @,@ 200 m @-@ wide .`."""
     from sacremoses import MosesTokenizer
 
     moses = MosesTokenizer(lang="en")

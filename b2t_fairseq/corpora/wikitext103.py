@@ -41,7 +41,7 @@ def add_options(add: Callable[..., argparse.Action]) -> None:
 
 
 def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, space: int | None = None) -> Path:
-    """Writes ``text`` and ``data-bin`` into the manifest's folder; returns ``data-bin``.
+    """Write `text` and `data-bin` into the manifest's folder; return `data-bin`.
 
     Args:
         manifest: the record.
@@ -90,7 +90,7 @@ def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, spa
 
 
 def count(folder: Path) -> dict[str, int]:
-    """Lines and tokens of each split, and different words of the training text; a line's end is a token and a word."""
+    """Count lines and tokens of each split, and the training text's different words; a line's end is one of both."""
     counts, words = {}, set()
     for split, name in FILES.items():
         lines = tokens = 0

@@ -3,7 +3,7 @@
 By default the ready-made archive that the paper's authors used: tokenised, cleaned, 32,000 joint merges. `--from-raw`
 builds the same from Europarl v7, Common Crawl and News Commentary v11: Moses tokens, pairs of 1-80 words, joint BPE
 learned here. Either way newstest2013 is the validation set and newstest2010-2016 are tokenised, encoded with the same
-codes and binarised as test, test1, …; their raw text, which SacreBLEU scores against, is in ``tests``.
+codes and binarised as test, test1, …; their raw text, which SacreBLEU scores against, is in `tests`.
 
 Whatever interrupts the preparation, run the same command again to resume; steps that are done are kept. The folder's
 `manifest.json` says what came from where. `--from` reads the archives, or what is in them (test sets:
@@ -45,7 +45,7 @@ VOUCHED = "tensorflow-datasets 4.9.10"
 
 
 def statmt(path: str, size: int, sha256: str) -> Source:
-    """A training corpus of the WMT workshop."""
+    """Return a training corpus of the WMT workshop."""
     host = "data.statmt.org" if path.startswith("wmt16") else "www.statmt.org"
     urls = tuple(f"{scheme}://{host}/{path}" for scheme in ("https", "http"))
     return Source(path.rpartition("/")[2], urls, size, f"sha256:{sha256}", VOUCHED)
@@ -98,14 +98,14 @@ def prepare(
     years: Sequence[int] = YEARS,
     space: int | None = None,
 ) -> Path:
-    """Writes ``data-bin`` and ``tests`` into the manifest's folder; returns ``data-bin``.
+    """Write `data-bin` and `tests` into the manifest's folder; return `data-bin`.
 
     Args:
         manifest: the record.
         given: folder with the archives, or with what is in them.
         workers: processes.
         from_raw: build from raw text.
-        merges: for ``from_raw``.
+        merges: for `from_raw`.
         years: test sets to fetch.
         space: bytes that must be free to begin (default: what the corpus needs).
     """
@@ -144,12 +144,12 @@ def prepare(
 
 
 def suffixed(prefix: Path, side: str) -> Path:
-    """``prefix.en``; Path.with_suffix would cut a part of the name."""
+    """Return `prefix.en`; Path.with_suffix would cut a part of the name."""
     return prefix.with_name(f"{prefix.name}.{side}")
 
 
 def tests_step(manifest: Manifest, given: Path | None, years: Sequence[int]) -> Path:
-    """``tests/newstestYEAR.{en,de}``, raw."""
+    """Return `tests/newstestYEAR.{en,de}`, raw."""
 
     def work(folder: Path) -> dict[str, int]:
         counts = {}
@@ -164,7 +164,7 @@ def tests_step(manifest: Manifest, given: Path | None, years: Sequence[int]) -> 
 
 
 def ready_step(manifest: Manifest, given: Path | None) -> Path:
-    """``archive``: what is needed of the ready-made archive; a folder that holds the files already is used as it is."""
+    """Return `archive`: what is needed of the ready-made archive; a folder that holds the files is used as it is."""
     wanted = [f"{stem}.{side}" for stem in (TRAIN, VALID) for side in SIDES] + [CODES]
     if given is not None and not any(given.rglob(READY.name)):
         found = {name: next(iter(sorted(given.rglob(name))), None) for name in wanted}
@@ -191,7 +191,7 @@ def ready_step(manifest: Manifest, given: Path | None) -> Path:
 def raw_steps(
     manifest: Manifest, given: Path | None, tests: Path, merges: int, workers: int
 ) -> tuple[Path, Path, Path, Path]:
-    """From raw text to subwords: (last step's folder, training prefix, codes, validation prefix)."""
+    """Go from raw text to subwords; return (last step's folder, training prefix, codes, validation prefix)."""
     files = {stem: raw_files(manifest, given, source, stem) for source, stem in RAW.items()}
 
     def tokens(folder: Path) -> dict[str, int]:
@@ -238,7 +238,7 @@ def raw_steps(
 
 
 def raw_files(manifest: Manifest, given: Path | None, source: Source, stem: str) -> tuple[Path, Path]:
-    """The English and the German file of one corpus, from the given folder or unpacked."""
+    """Return the English and the German file of one corpus, from the given folder or unpacked."""
     wanted = [f"{stem}.{side}" for side in SIDES]
     if given is not None:
         found = [next(iter(sorted(given.rglob(name))), None) for name in wanted]
@@ -260,7 +260,7 @@ def raw_files(manifest: Manifest, given: Path | None, source: Source, stem: str)
 def encode_tests(
     manifest: Manifest, tests: Path, codes: Path, made_from: str, years: Sequence[int], workers: int
 ) -> Path:
-    """``tests-subwords``: the test sets tokenised and encoded."""
+    """Return `tests-subwords`: the test sets tokenised and encoded."""
 
     def work(folder: Path) -> dict[str, int]:
         for year in years:
@@ -274,7 +274,7 @@ def encode_tests(
 
 
 def join(parts: Sequence[Path], target: Path) -> None:
-    """Puts files one after the other and takes the parts away."""
+    """Put files one after the other and take the parts away."""
     with open(target, "wb") as file:
         for part in parts:
             with open(part, "rb") as content:

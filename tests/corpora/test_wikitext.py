@@ -60,7 +60,7 @@ def test_the_evaluation_part_is_halved_where_an_article_begins(tmp_path):
         (lambda f: (f / "wiki.test.tokens").unlink(), "has no wiki.test.tokens"),
         (lambda f: (f / "wiki.train.tokens").unlink(), "has no wiki.train.tokens, wiki.train.raw or train.txt"),
         (lambda f: (f / "wiki.train.tokens.gz").write_bytes(b""), "has both wiki.train.tokens and"),
-        (lambda f: (f / "wiki.valid.tokens").write_text(" \n\n"), "there is no text in it"),
+        (lambda f: (f / "wiki.valid.tokens").write_text(" \n\n"), "the file has no text"),
         (lambda f: (f / "wiki.valid.tokens").write_bytes("für".encode("latin-1")), "line 1: not valid UTF-8"),
     ],
 )

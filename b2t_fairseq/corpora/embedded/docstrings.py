@@ -1,4 +1,4 @@
-"""Headlines from the documentation at hand: a docstring's first sentence is the headline, what follows is the text.
+"""Headlines from installed documentation: a docstring's first sentence is the headline, what follows is the text.
 
 The sources of the standard library, numpy, scipy, scikit-learn and torch are parsed, never imported, so nothing runs
 and nothing prints. Everything is lower-cased, as in Gigaword. No text and no headline occurs twice, so none is in two
@@ -53,7 +53,7 @@ class Docstrings:
         return f"corpus:docstrings|{told}{unreadable}"
 
     def fingerprint(self) -> str:
-        """Changes with any file's size or place, without reading one."""
+        """Return a hash that changes with any file's size or place, without reading a file."""
         told = "\n".join(f"{path} {path.stat().st_size}" for path in self.files)
         return hashlib.sha256(f"{self.signature}\n{told}".encode()).hexdigest()[:12]
 
@@ -72,7 +72,7 @@ class Docstrings:
         return parts
 
     def docstrings(self, path: Path) -> Iterator[str]:
-        """Those of a file's module, classes and functions; a file that is no Python is noted in the signature."""
+        """Yield a file's docstrings (module, classes, functions); the signature notes a file that is not Python."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # invalid escapes in other people's strings
@@ -91,13 +91,13 @@ class Docstrings:
 
 
 def sources(root: Path) -> list[Path]:
-    """All Python files below a folder, without tests."""
+    """Return all Python files below a folder, without tests."""
     found = [path for path in root.rglob("*.py") if not SKIPPED & set(path.relative_to(root).parts)]
     return sorted(found)
 
 
 def version_of(distribution: str) -> str:
-    """The installed version; a package without metadata is still a source."""
+    """Return the installed version; a package without metadata is still a source."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -105,7 +105,7 @@ def version_of(distribution: str) -> str:
 
 
 def halves(docstring: str) -> tuple[str, str]:
-    """Text and headline of a docstring, lower-case, without markup; either may be empty."""
+    """Return text and headline of a docstring, lower-case, without markup; either may be empty."""
     first, _, rest = docstring.strip().partition("\n\n")
     sentence = SENTENCE.match(first)
     headline, more = (sentence[1], sentence[2]) if sentence else (first, "")
@@ -114,17 +114,17 @@ def halves(docstring: str) -> tuple[str, str]:
 
 
 def plain(text: str) -> str:
-    """Lower-case words between single spaces, without reStructuredText's marks and underlines."""
+    """Return lower-case words between single spaces, without reStructuredText's marks and underlines."""
     return " ".join(RULES.sub(" ", MARKS.sub("", text)).lower().split())
 
 
 def is_usable(text: str, headline: str) -> bool:
-    """Whether there is enough of both; English in ASCII only."""
+    """Return whether there is enough of both; English in ASCII only."""
     return 3 <= len(headline.split()) <= 20 and len(text.split()) >= 8 and text.isascii() and headline.isascii()
 
 
 def split_of(headline: str) -> str:
-    """By a hash: the same headline is always in the same split."""
+    """Return the split, by a hash: the same headline is always in the same split."""
     number = int(hashlib.sha256(headline.encode()).hexdigest(), 16) % 1000
     if number < PERMILLE["test"]:
         return "test"

@@ -22,7 +22,7 @@ CALLERS = {"train": 24, "valid": 5, "test": 6}  # no caller is in two splits
 
 
 def generate(folder: str | Path, sizes: Mapping[str, int] = SIZES, seed: int = 1) -> None:
-    """Writes `folder/SPLIT/caller/number/ID.flac` and the transcripts.
+    """Write `folder/SPLIT/caller/number/ID.flac` and the transcripts.
 
     Args:
         folder: created; what is in it stays.
@@ -45,7 +45,7 @@ def generate(folder: str | Path, sizes: Mapping[str, int] = SIZES, seed: int = 1
 
 
 def draw_line(rng: np.random.Generator) -> dict[str, float]:
-    """A caller and a line: pace, loudness, twist in dB, deviation of the tones, signal-to-noise ratio in dB, hum."""
+    """Draw a caller and a line: pace, loudness, twist in dB, deviation of tones, signal-to-noise ratio in dB, hum."""
     return {
         "pace": rng.uniform(0.75, 1.3),
         "level": 10 ** (rng.uniform(-26, -6) / 20),
@@ -57,7 +57,7 @@ def draw_line(rng: np.random.Generator) -> dict[str, float]:
 
 
 def dial(number: str, line: Mapping[str, float], rng: np.random.Generator) -> np.ndarray:
-    """The waveform (samples,) of a number."""
+    """Return the waveform (samples,) of a number."""
     silence = lambda low, high: np.zeros(int(RATE * rng.uniform(low, high) / line["pace"]))  # noqa: E731
     parts = [silence(0.03, 0.12)]
     for digit in number:
@@ -76,12 +76,12 @@ def dial(number: str, line: Mapping[str, float], rng: np.random.Generator) -> np
 
 
 def words(number: str) -> str:
-    """`407` -> `four zero seven`."""
+    """Spell a number: `407` -> `four zero seven`."""
     return " ".join(WORDS[int(digit)] for digit in number)
 
 
 def write_chapter(folder: Path, recordings: list[tuple[str, np.ndarray]]) -> None:
-    """FLAC files and the transcript of (digits, waveform) recordings: one chapter of LibriSpeech's layout."""
+    """Write (digits, waveform) recordings as FLAC files with a transcript: one chapter of LibriSpeech's layout."""
     import soundfile
 
     folder.mkdir(parents=True, exist_ok=True)

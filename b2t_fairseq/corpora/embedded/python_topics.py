@@ -19,7 +19,7 @@ MARKUP = re.compile(r"(?<!\w)\*\*?(?=\w)|(?<=\w)\*\*?(?!\w)|\"(?=\S)|(?<=\S)\"|\
 
 
 def load() -> Text:
-    """The corpus of the Python that runs; its version stands in the signature.
+    """Return the corpus of the Python that runs; its version stands in the signature.
 
     Raises:
         CorpusError: this Python has no topics.
@@ -41,7 +41,7 @@ def load() -> Text:
 
 
 def split_of(topic: str) -> str:
-    """Where a topic belongs, by its name alone."""
+    """Return where a topic belongs, by its name alone."""
     percent = int(hashlib.sha256(topic.encode()).hexdigest(), 16) % 100
     if percent < SHARE["test"]:
         return "test"
@@ -49,7 +49,7 @@ def split_of(topic: str) -> str:
 
 
 def paragraphs(topic: str) -> list[str]:
-    """The prose of a topic, a paragraph a line, without reStructuredText's quotes and stars."""
+    """Return the prose of a topic, a paragraph a line, without reStructuredText's quotes and stars."""
     prose = []
     for block in re.split(r"\n\s*\n", topic):
         if NO_PROSE.search(block) or is_code(block):
@@ -61,5 +61,5 @@ def paragraphs(topic: str) -> list[str]:
 
 
 def is_code(block: str) -> bool:
-    """Whether an indented block is an example: it has as many brackets and operators as a program."""
+    """Return whether an indented block is an example: it has as many brackets and operators as a program."""
     return block.startswith("   ") and len(re.findall(r"[=(){}\[\]:#]|\bdef\b|\bprint\b", block)) > len(block) / 18

@@ -58,7 +58,7 @@ def open_tar(archive: Path) -> tarfile.TarFile:
 def extract(
     archive: Path, folder: Path, keep: Callable[[str], str | None] = lambda name: name, limit: int | None = None
 ) -> dict[str, int]:
-    """Unpacks a tar (plain, gz, bz2, xz), zip or gz file into `folder`.
+    """Unpack a tar (plain, gz, bz2, xz), zip or gz file into `folder`.
 
     Args:
         archive: the file; what it is, is seen by its content, not its name.
@@ -138,7 +138,7 @@ def members(archive: Path, limit: int) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def linked(packed: tarfile.TarFile, entry: tarfile.TarInfo, archive: Path) -> IO[bytes]:
-    """The content that a link leads to, which must be a file of the same archive: links are never made on disk."""
+    """Return the content that a link leads to, which must be a file of the archive: links are never made on disk."""
     target = entry.linkname if entry.islnk() else os.path.join(os.path.dirname(entry.name), entry.linkname)
     if entry.linkname.startswith("/") or os.path.normpath(target).startswith(".."):
         raise refusal(archive, entry.name, f"is a link that leads outside, to {entry.linkname}")
@@ -149,12 +149,12 @@ def linked(packed: tarfile.TarFile, entry: tarfile.TarInfo, archive: Path) -> IO
     except RecursionError:
         raise refusal(archive, entry.name, "is a link that leads to itself") from None
     if content is None:
-        raise refusal(archive, entry.name, f"is a link to {entry.linkname}, which is no file of the archive")
+        raise refusal(archive, entry.name, f"is a link to {entry.linkname}, which is not a file of the archive")
     return content
 
 
 def inside(name: str, archive: Path) -> Path:
-    """A member's name as a relative path that stays in its folder."""
+    """Return a member's name as a relative path that stays in its folder."""
     path = PurePosixPath(name)
     if not name or "\0" in name or "\\" in name or path.is_absolute() or ".." in path.parts or name[1:2] == ":":
         raise refusal(archive, name, "would be written outside the folder")
@@ -162,5 +162,5 @@ def inside(name: str, archive: Path) -> Path:
 
 
 def refusal(archive: Path, name: str, reason: str) -> UserError:
-    """The sentence for an archive that must not be unpacked."""
+    """Return the one-line error for an archive that must not be unpacked."""
     return UserError(f"{archive} is refused: its member {name!r} {reason}; fetch it from a source you trust")

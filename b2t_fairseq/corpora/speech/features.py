@@ -30,7 +30,7 @@ class AudioError(UserError):
 
 
 def read_audio(path: str | os.PathLike) -> np.ndarray:
-    """A WAV or FLAC file of any sample rate and any number of channels as a waveform (samples,) at 16 kHz.
+    """Read a WAV or FLAC file of any sample rate and number of channels as a waveform (samples,) at 16 kHz.
 
     Raises:
         AudioError: not audio, empty, cut off, too long (`LONGEST`), of a rate that is not from 1 to 768 kHz, or with
@@ -78,7 +78,7 @@ def read_mono(file, path: Path) -> np.ndarray:
 
 
 def wav_is_cut(path: Path) -> bool:
-    """True if a WAV file is shorter than its header says; libsndfile reads what there is without a word."""
+    """Return whether a WAV file is shorter than its header says; libsndfile reads what there is without a word."""
     with open(path, "rb") as file:
         head = file.read(12)
     if head[:4] != b"RIFF" or head[8:] != b"WAVE":
@@ -88,28 +88,28 @@ def wav_is_cut(path: Path) -> bool:
 
 
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """A waveform (samples,) from `rate` to 16 kHz."""
+    """Resample a waveform (samples,) from `rate` to 16 kHz."""
     if rate == RATE:
         return waveform
     return change_speed(waveform, Fraction(rate, RATE))
 
 
 def change_speed(waveform: np.ndarray, factor: Fraction) -> np.ndarray:
-    """The waveform (samples,) played `factor` times as fast, by scipy's polyphase filter."""
+    """Return the waveform (samples,) played `factor` times as fast, by scipy's polyphase filter."""
     from scipy.signal import resample_poly
 
     return resample_poly(waveform, factor.denominator, factor.numerator).astype(np.float32)
 
 
 def filter_banks(waveform: np.ndarray) -> np.ndarray:
-    """Log-mel filter banks (frames, 80) of a waveform (samples,) at 16 kHz; 0 frames if it is shorter than 25 ms."""
+    """Return log-mel filter banks (frames, 80) of a waveform (samples,) at 16 kHz; 0 frames if shorter than 25 ms."""
     if len(waveform) < WINDOW:
         return np.zeros((0, BINS), np.float32)
     return backend()(np.asarray(waveform, np.float32) * 2**15)  # Kaldi's recipes read 16-bit integers
 
 
 def speech_features(path: str | os.PathLike) -> np.ndarray:
-    """Log-mel filter banks (frames, 80) of an audio file.
+    """Return log-mel filter banks (frames, 80) of an audio file.
 
     Raises:
         AudioError: what `read_audio` raises, or the audio is shorter than one frame.
@@ -122,7 +122,7 @@ def speech_features(path: str | os.PathLike) -> np.ndarray:
 
 
 def finite(features: np.ndarray, name: str | os.PathLike) -> np.ndarray:
-    """The filter banks (frames, 80) of the audio `name`, if they are numbers; samples of 1e30 have none."""
+    """Return the filter banks (frames, 80) of the audio `name`, if they are numbers; samples of 1e30 have none."""
     if not np.isfinite(features).all():
         raise AudioError(f"{name}: its filter banks are not finite numbers")
     return features
@@ -130,7 +130,7 @@ def finite(features: np.ndarray, name: str | os.PathLike) -> np.ndarray:
 
 @functools.cache
 def backend() -> Callable[[np.ndarray], np.ndarray]:
-    """torchaudio's filter banks where it can be imported, else kaldi-native-fbank's, equal to 0.01 in log-mel."""
+    """Return torchaudio's filter banks if it can be imported, else kaldi-native-fbank's, equal to 0.01 in log-mel."""
     try:
         import torchaudio.compliance.kaldi  # noqa: F401
     except (ImportError, OSError, RuntimeError):  # PyPI's torchaudio wants the CUDA libraries of a CUDA torch
@@ -139,7 +139,7 @@ def backend() -> Callable[[np.ndarray], np.ndarray]:
 
 
 def by_torchaudio(scaled: np.ndarray) -> np.ndarray:
-    """Filter banks (frames, 80) of 16-bit scale samples."""
+    """Return filter banks (frames, 80) of 16-bit scale samples."""
     import torch
     from torchaudio.compliance import kaldi
 
@@ -147,7 +147,7 @@ def by_torchaudio(scaled: np.ndarray) -> np.ndarray:
 
 
 def by_kaldi_native_fbank(scaled: np.ndarray) -> np.ndarray:
-    """Filter banks (frames, 80) of 16-bit scale samples."""
+    """Return filter banks (frames, 80) of 16-bit scale samples."""
     import kaldi_native_fbank
 
     options = kaldi_native_fbank.FbankOptions()

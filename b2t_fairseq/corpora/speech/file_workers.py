@@ -60,4 +60,5 @@ def one_by_one(work: Work, paths: Sequence[Path]) -> Iterator[Any]:
 
 
 def each(work: Work, paths: Sequence[Path]) -> list:
+    """Return the results of one chunk; a function of the module, since processes cannot be sent a lambda."""
     return [work(path) for path in paths]

@@ -37,7 +37,7 @@ def find_splits(root: str | os.PathLike) -> list[str]:
     A folder with audio but without a transcript is not a split; a warning on stderr names it.
 
     Raises:
-        UserError: there is no such folder, or no split in it.
+        UserError: the folder does not exist, or has no split.
     """
     root, names, untold = library(root), [], Counter()
     for path in sorted(root.iterdir()):
@@ -62,7 +62,7 @@ def library(root: str | os.PathLike) -> Path:
     """Return the folder that holds the splits: `root` or, as its archives unpack, `root/LibriSpeech`."""
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"{root}: there is no such folder; name the one that holds LibriSpeech's splits")
+        raise UserError(f"{root}: no such folder; name the one that holds LibriSpeech's splits")
     return root / "LibriSpeech" if (root / "LibriSpeech").is_dir() else root
 
 
@@ -72,10 +72,12 @@ def is_validation(split: str) -> bool:
 
 
 def is_audio(name: str) -> bool:
+    """Return whether a file's name ends as that of a recording."""
     return name.lower().endswith(SUFFIXES)
 
 
 def is_transcript(name: str) -> bool:
+    """Return whether a file's name ends as that of a transcript."""
     return name.lower().endswith(".trans.txt")
 
 
@@ -163,7 +165,7 @@ def prepare(
 
     Raises:
         UserError: there is nothing to train on, two splits share an utterance, or, when all else is done, a split lost
-            all its utterances; if that is one for training, there is no vocabulary and no config.yaml.
+            all its utterances; if that is one for training, vocabulary and config.yaml are missing.
     """
     data, summaries, places = Path(data), [], {}
     splits = find_splits(root) if splits is None else splits

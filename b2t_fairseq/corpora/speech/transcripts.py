@@ -8,16 +8,16 @@ import unicodedata
 
 
 def words(text: str) -> list[str]:
-    """The words that are compared."""
+    """Return the words that are compared."""
     return without_punctuation(text).lower().split()
 
 
 def characters(text: str) -> list[str]:
-    """The characters that are compared; a space is `▁`."""
+    """Return the characters that are compared; a space is `▁`."""
     return " ".join(without_punctuation(text).replace(" ", "▁")).lower().split()
 
 
 def without_punctuation(text: str) -> str:
-    """The text without the words of which every character is of a Unicode category P*."""
+    """Return the text without the words of which every character is of a Unicode category P*."""
     kept = (word for word in text.split(" ") if any(unicodedata.category(c)[0] != "P" for c in word))
     return " ".join(kept)

@@ -71,7 +71,7 @@ def _third(base: str) -> str:
 
 
 def _english_verb(clause: Clause, asked: bool) -> tuple[str, str]:
-    """The auxiliary ('' if there is none) and the rest of the verb group."""
+    """Return the auxiliary ('' if there is none) and the rest of the verb group."""
     verb, modal, person, past = clause.verb, clause.modal, clause.subject.person, clause.tense == "past"
     if clause.tense == "future":
         return "will", verb.en
@@ -89,7 +89,7 @@ def _english_verb(clause: Clause, asked: bool) -> tuple[str, str]:
 
 
 def english(clause: Clause, mood: str = "main") -> str:
-    """The clause in English, without capital and full stop."""
+    """Return the clause in English, without capital and full stop."""
     subject = clause.subject.english("nom")
     complements = [complement.english() for complement in clause.complements]
     if clause.verb.particle:
@@ -111,13 +111,13 @@ def english(clause: Clause, mood: str = "main") -> str:
 
 
 def _preterite(stem: str, person: str) -> str:
-    """ich war, du warst, wir waren; ich hatte, du hattest, wir hatten."""
+    """Return a past form: ich war, du warst, wir waren; ich hatte, du hattest, wir hatten."""
     plural = "n" if stem.endswith("e") else "en"
     return stem + ("", "st", "", plural)[_PERSONS[person]]
 
 
 def _german_verb(clause: Clause) -> tuple[str, list[str]]:
-    """The finite verb and what stands at the end of a main clause (separable prefix, participle, infinitive)."""
+    """Return the finite verb and the end of a main clause (separable prefix, participle, infinitive)."""
     verb, modal, person = clause.verb, clause.modal, clause.subject.person
     column = _PERSONS[person]
     if clause.tense == "future":
@@ -135,7 +135,7 @@ def _german_verb(clause: Clause) -> tuple[str, list[str]]:
 
 
 def _german_middle(clause: Clause, time: str) -> list[str]:
-    """Objects, adverbs and negation between the finite verb and the end of the clause.
+    """Return objects, adverbs and negation between the finite verb and the end of the clause.
 
     Order: pronouns (accusative first), time, dative, definite accusative, nicht, place, indefinite accusative, and last
     what belongs closest to the verb (prepositional objects, directions, predicates).
@@ -157,12 +157,12 @@ def _german_middle(clause: Clause, time: str) -> list[str]:
 
 
 def _takes_kein(complement: Complement) -> bool:
-    """Whether negation is said on this complement: keinen Apfel, keinen Hunger."""
+    """Return whether negation is said on this complement: keinen Apfel, keinen Hunger."""
     return complement.phrase is not None and complement.phrase.takes_kein and not complement.de_preposition
 
 
 def german(clause: Clause, mood: str = "main") -> str:
-    """The clause in German, without capital and full stop."""
+    """Return the clause in German, without capital and full stop."""
     subject = clause.subject.german("nom")
     time = clause.time.de if clause.time else ""
     middle = _german_middle(clause, "" if mood == "fronted" else time)

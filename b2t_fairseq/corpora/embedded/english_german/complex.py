@@ -22,7 +22,7 @@ def weather(draw: Draw, tense: str) -> Clause:
 
 
 def reason(draw: Draw) -> Pair:
-    """Because and although: the verb last in German, 'it' in the gender of the noun it stands for."""
+    """Draw a sentence with because or although: in German the verb is last and 'it' has the gender of its noun."""
     tense = draw.of(present=45, past=55)
     main = draw.action(tense=tense)
     tense = main.tense
@@ -48,12 +48,12 @@ def reason(draw: Draw) -> Pair:
 
 
 def _thing(phrase: Phrase | None) -> bool:
-    """Something that 'it' or 'they' can take up, and that is not a person."""
+    """Draw something that 'it' or 'they' can take up, and that is not a person."""
     return isinstance(phrase, NounPhrase) and phrase.noun.group not in HUMAN_GROUPS
 
 
 def _subordinate_first(subordinate: Clause, main: Clause, en: str, de: str) -> Pair:
-    """A fronted subordinate clause holds the first position, so the German main clause begins with its verb."""
+    """Put the subordinate clause first: it holds the first position, so the German main clause begins with its verb."""
     return finished(
         f"{en} {english(subordinate)}, {english(main)}",
         f"{de} {german(subordinate, 'final')}, {german(main, 'question')}",
@@ -61,7 +61,7 @@ def _subordinate_first(subordinate: Clause, main: Clause, en: str, de: str) -> P
 
 
 def condition(draw: Draw) -> Pair:
-    """If and when, mostly in front: wenn in the present, als in the past."""
+    """Draw a sentence with if or when, mostly in front: wenn in the present, als in the past."""
     past = draw.chance(0.35)
     if past:
         first = scheduled(draw, "past") if draw.chance(0.6) else weather(draw, "past")
@@ -84,7 +84,7 @@ def condition(draw: Draw) -> Pair:
 
 
 def report(draw: Draw) -> Pair:
-    """Saying, thinking, hoping, knowing that; not knowing when, where, whether."""
+    """Draw a sentence of saying, thinking, hoping, knowing that, or of not knowing when, where, whether."""
     subject = draw.human()
     if draw.chance(0.35):
         return _indirect_question(draw, subject)
@@ -121,7 +121,7 @@ def _indirect_question(draw: Draw, subject: Phrase) -> Pair:
 
 
 def relative(draw: Draw) -> Pair:
-    """A noun with a relative clause, as subject or as object."""
+    """Draw a sentence whose noun has a relative clause, as subject or as object."""
     people = draw.chance(0.5)
     head = draw.definite("person" if people else "goods", 0.15)
     if not people and draw.chance(0.15) or people and draw.chance(0.2):
@@ -159,7 +159,7 @@ def _relative_clause(draw: Draw, head: NounPhrase, people: bool) -> Pair:
 
 
 def purpose(draw: Draw) -> Pair:
-    """Going somewhere in order to do something: um ... zu, with zu inside a separable verb."""
+    """Draw a sentence of going somewhere in order to do something: um ... zu, with zu inside a separable verb."""
     tense = draw_tense(draw)
     subject = draw.human()
     drive = draw.chance(0.3)

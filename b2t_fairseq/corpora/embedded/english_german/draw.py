@@ -39,17 +39,17 @@ class Draw(random.Random):
         return self.random() < probability
 
     def zipf(self, items: Sequence[Any]) -> Any:
-        """One of `items`, the earlier the likelier."""
+        """Draw one of `items`, the earlier the likelier."""
         return self.choices(items, cum_weights=_zipf_weights(len(items)))[0]
 
     def of(self, **weights: float) -> str:
-        """One of the keywords, by weight."""
+        """Draw one of the keywords, by weight."""
         return self.choices(list(weights), weights=list(weights.values()))[0]
 
     # --- noun phrases -----------------------------------------------------------------------------------------------
 
     def noun(self, word_class: str) -> w.Noun:
-        """A noun of a class (see words.CLASSES), of a group, or the noun of that name."""
+        """Draw a noun of a class (see words.CLASSES), of a group, or return the noun of that name."""
         if word_class in w.NOUNS and word_class not in w.GROUPS:
             return w.NOUNS[word_class]
         return self.zipf(w.GROUPS[self.zipf(w.CLASSES.get(word_class, word_class).split())])
@@ -59,14 +59,14 @@ class Draw(random.Random):
         return w.ADJECTIVES[self.zipf(names)] if names and self.chance(probability) else None
 
     def predicate(self, phrase: NounPhrase) -> str:
-        """An adjective to be said of the phrase that does not repeat or contradict its own."""
+        """Draw an adjective to be said of the phrase that does not repeat or contradict its own."""
         taken = phrase.adjective.en if phrase.adjective else ""
         contrary = w.OPPOSITES.get(taken, ()) + tuple(key for key, values in w.OPPOSITES.items() if taken in values)
         names = w.PREDICATES[phrase.noun.group]
         return self.zipf([name for name in names if name != taken and name not in contrary])
 
     def noun_phrase(self, word_class: str, owner: Phrase | None = None, definite: bool = False) -> NounPhrase:
-        """A noun phrase; its possessive, if it has one, prefers the `owner` in the subject."""
+        """Draw a noun phrase; its possessive, if it has one, prefers the `owner` in the subject."""
         noun = self.noun(word_class)
         own = _OWN.get(owner.key) if isinstance(owner, Pronoun) else None
         possessive = own if own and self.chance(0.7) else self.zipf(tuple(_OWN.values()))
@@ -91,12 +91,12 @@ class Draw(random.Random):
         return NounPhrase(noun, {"own": possessive}.get(kind, kind), adjective, plural)
 
     def definite(self, word_class: str, adjective: float = 0.3) -> NounPhrase:
-        """'the' + singular."""
+        """Draw 'the' + singular."""
         noun = self.noun(word_class)
         return NounPhrase(noun, "the", self.adjective(noun, adjective))
 
     def human(self) -> Phrase:
-        """A person or several, as a subject."""
+        """Draw a person or several, as a subject."""
         kind = self.of(pronoun=46, person=30, kin=16, name=8)
         if kind == "pronoun":
             return Pronoun(self.zipf(SPEAKERS))
@@ -110,7 +110,7 @@ class Draw(random.Random):
     # --- adverbials -------------------------------------------------------------------------------------------------
 
     def time(self, tense: str) -> Time:
-        """When: a day, a date, a part of the day, a stretch of time ago; fit for the tense."""
+        """Draw a time: a day, a date, a part of the day, a stretch of time ago; fit for the tense."""
         kind = self.of(
             near=34, day=20, date=9, month=6, part=12 if tense != "future" else 4, clock=8, ago=14 * (tense == "past")
         )
@@ -134,18 +134,18 @@ class Draw(random.Random):
         return Time(f"{en} {units_en} ago", f"vor {de} {units_de}")
 
     def near(self, tense: str) -> Time:
-        """A plain time adverb: yesterday, today, tomorrow."""
+        """Draw a plain time adverb: yesterday, today, tomorrow."""
         near = {"past": (("yesterday", "gestern"), ("last week", "letzte Woche"), ("last year", "letztes Jahr")),
                 "present": (("today", "heute"), ("now", "jetzt")),
                 "future": (("tomorrow", "morgen"), ("next week", "nächste Woche"))}  # fmt: skip
         return Time(*self.zipf(near[tense]))
 
     def frequency(self) -> Time:
-        """How often, said before the verb in English."""
+        """Draw an adverb of how often, said before the verb in English."""
         return Time(*self.zipf(_FREQUENCIES), frequency=True)
 
     def clock(self) -> Time:
-        """At what time, sometimes with the day."""
+        """Draw a time of day, sometimes with the day."""
         hour = self.randrange(1, 13)
         minute = self.choices((0, 30, 15, 45, 10, 20, 40, 50), weights=(5, 6, 3, 3, 1, 1, 1, 1))[0]
         en, de = clock(hour, minute)
@@ -155,7 +155,7 @@ class Draw(random.Random):
         return Time(f"at {en}", f"um {de}")
 
     def place(self) -> Complement:
-        """Where something happens."""
+        """Draw where something happens."""
         if self.chance(0.12):
             return Complement(Fixed("at home", "zu Hause"), "nom", place=True)
         if self.chance(0.1):
@@ -163,7 +163,7 @@ class Draw(random.Random):
         return Complement(self.definite(self.zipf(("room", "town", "public")), 0.2), "dat", "in", "in", place=True)
 
     def goal(self) -> Complement:
-        """Where someone goes: into takes in with the accusative, to takes zu with the dative, home is nach Hause."""
+        """Draw where someone goes: 'into' is in + accusative, 'to' is zu + dative, 'home' is nach Hause."""
         kind = self.of(into=40, public=30, human=18, home=12)
         if kind == "home":
             return Complement(Fixed("home", "nach Hause"), "nom")
@@ -179,7 +179,7 @@ class Draw(random.Random):
         return Fixed(name, _CITIES_DE.get(name, name))
 
     def where(self, case: str, upright: bool = False) -> Complement:
-        """In a room, or on, under or next to furniture: dative where something lies, accusative where it is put."""
+        """Draw a place in a room or by furniture: dative where something lies, accusative where it is put."""
         if self.chance(0.5 if upright else 0.15):
             noun = self.zipf([noun for noun in w.GROUPS["room"] if upright or noun.en != "garden"])
             return Complement(NounPhrase(noun, "the", self.adjective(noun, 0.2)), case, "in", "in")
@@ -189,7 +189,7 @@ class Draw(random.Random):
     # --- clauses ----------------------------------------------------------------------------------------------------
 
     def complements(self, verb: w.Verb, subject: Phrase, pronouns: bool = True) -> tuple[Complement, ...]:
-        """The complements that a verb's pattern asks for, e.g. 'dat:human acc:gift' or 'for>auf+acc:awaited'."""
+        """Draw the complements that a verb's pattern asks for, e.g. 'dat:human acc:gift' or 'for>auf+acc:awaited'."""
         made = []
         patterns = verb.complements.split()
         for pattern in patterns:
@@ -209,7 +209,7 @@ class Draw(random.Random):
     def action(
         self, subject: Phrase | None = None, tense: str = "present", pronouns: bool = True, lasting: bool = False
     ) -> Clause:
-        """Somebody does something, goes or stays somewhere, puts something; if `lasting`, also has or knows."""
+        """Draw a clause: somebody does or puts something, goes or stays somewhere; if `lasting`, also has or knows."""
         subject = subject or self.human()
         lasting = lasting and tense != "future"  # one does not say 'will know' of a person
         kind = self.of(action=64, motion=9, drive=3, stay=7, put=7, have=6 * lasting, know=4 * lasting)
@@ -234,7 +234,7 @@ class Draw(random.Random):
         return Clause(subject, verb, complements, tense=past_if_same(verb, subject, tense))
 
     def stay(self) -> tuple[w.Verb, tuple[Complement, ...]]:
-        """A verb of staying with its place: one lives in a town, sleeps in a room, works anywhere."""
+        """Draw a verb of staying with its place: one lives in a town, sleeps in a room, works anywhere."""
         verb = self.zipf(w.STAYS)
         if verb.en == "live" and self.chance(0.3):
             return verb, (Complement(self.city(), "dat", "in", "in"),)
@@ -245,7 +245,7 @@ class Draw(random.Random):
 
 
 def past_if_same(verb: w.Verb, subject: Phrase, tense: str) -> str:
-    """The tense, but past for a present that English writes like it: 'we put' and 'we read' are read as past here."""
+    """Return the tense, but past for a present that English writes like it: 'we put' and 'we read' count as past."""
     return "past" if tense == "present" and verb.en == verb.past and subject.person != "3s" else tense
 
 
@@ -254,7 +254,7 @@ def _several(noun: w.Noun) -> bool:
 
 
 def _same(subject: Phrase, key: str) -> bool:
-    """Whether the object would be the subject again (reflexive) or include it."""
+    """Return whether the object would be the subject again (reflexive) or include it."""
     if not isinstance(subject, Pronoun):
         return False
     first = ("I", "we")

@@ -36,7 +36,7 @@ DAYS = tuple(
 
 
 def cardinal(n: int) -> tuple[str, str]:
-    """n in words, 0 <= n < 100: 21 -> ('twenty-one', 'einundzwanzig')."""
+    """Return n in words, 0 <= n < 100: 21 -> ('twenty-one', 'einundzwanzig')."""
     if n < 20:
         return _EN[n], _DE[n]
     tens, unit = divmod(n, 10)
@@ -47,7 +47,7 @@ def cardinal(n: int) -> tuple[str, str]:
 
 
 def ordinal(n: int) -> tuple[str, str]:
-    """n as an ordinal, 1 <= n <= 31, in German as the stem that takes adjective endings: 3 -> ('third', 'dritt')."""
+    """Return n as an ordinal, 1 <= n <= 31; the German one lacks its adjective ending: 3 -> ('third', 'dritt')."""
     en, de = cardinal(n)
     if n >= 20:
         head, _, unit = en.partition("-")
@@ -57,7 +57,7 @@ def ordinal(n: int) -> tuple[str, str]:
 
 
 def clock(hour: int, minute: int) -> tuple[str, str]:
-    """A time of day on the twelve-hour clock: (2, 30) -> ('half past two', 'halb drei')."""
+    """Return a time of day on the twelve-hour clock: (2, 30) -> ('half past two', 'halb drei')."""
     en, de = cardinal(hour)
     next_en, next_de = cardinal(hour % 12 + 1)
     if minute == 0:
@@ -75,6 +75,6 @@ def clock(hour: int, minute: int) -> tuple[str, str]:
 
 
 def date(day: int, month: tuple[str, str] | list[str], case: str = "dat") -> tuple[str, str]:
-    """A date after 'on' / 'am' (dative) or alone (nominative): ('the third of May', 'dritten Mai')."""
+    """Return a date after 'on' / 'am' (dative) or alone (nominative): ('the third of May', 'dritten Mai')."""
     en, de = ordinal(day)
     return f"the {en} of {month[0]}", f"{de}{'en' if case == 'dat' else 'e'} {month[1]}"

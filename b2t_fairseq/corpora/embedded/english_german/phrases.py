@@ -36,7 +36,7 @@ def _pick(table: dict[str, str], case: str, gender: str) -> str:
 
 
 def article(word: str, case: str, gender: str) -> str:
-    """The German determiner for an English one (or for 'kein'): ('the', 'dat', 'f') -> 'der'."""
+    """Return the German determiner for an English one (or for 'kein'): ('the', 'dat', 'f') -> 'der'."""
     if word == "the":
         return _pick(_DEFINITE, case, gender)
     if word == "this":
@@ -46,7 +46,7 @@ def article(word: str, case: str, gender: str) -> str:
 
 
 def relative_pronoun(case: str, gender: str) -> str:
-    """der/die/das as a relative pronoun; only the dative plural differs from the article."""
+    """Return der/die/das as a relative pronoun; only the dative plural differs from the article."""
     return "denen" if (case, gender) == ("dat", "p") else _pick(_DEFINITE, case, gender)
 
 
@@ -197,7 +197,7 @@ _CONTRACTIONS = {
 
 
 def with_preposition(preposition: str, phrase: Phrase, case: str, negated: bool = False) -> str:
-    """A German prepositional phrase, contracted where one contracts: zu + der Schule -> zur Schule.
+    """Return a German prepositional phrase, contracted where one contracts: zu + der Schule -> zur Schule.
 
     A relative clause keeps article and preposition apart (in dem Haus, das ...).
     """
@@ -212,7 +212,7 @@ def with_preposition(preposition: str, phrase: Phrase, case: str, negated: bool 
 
 
 def it_for(phrase: Phrase) -> Pronoun | None:
-    """The personal pronoun that takes up a phrase, None where German speakers would waver (das Mädchen: es or sie)."""
+    """Return the personal pronoun for a phrase, None where German speakers would waver (das Mädchen: es or sie)."""
     if isinstance(phrase, Pronoun):
         return phrase
     if isinstance(phrase, Name):

@@ -24,5 +24,5 @@ FAMILIES: dict[Callable[[Draw], Pair], float] = {
 
 
 def sentence(draw: Draw) -> Pair:
-    """One English-German pair from a family drawn by FAMILIES."""
+    """Draw one English-German pair from a family drawn by FAMILIES."""
     return draw.choices(list(FAMILIES), weights=list(FAMILIES.values()))[0](draw)

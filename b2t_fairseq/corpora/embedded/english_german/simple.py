@@ -40,7 +40,7 @@ _FILLERS = {"time": Fixed("time", "Zeit", "keine Zeit"), "money": Fixed("money",
 
 
 def finished(en: str, de: str, mark: str = ".") -> Pair:
-    """Capital, mark, and a comma only where something follows the relative or subordinate clause."""
+    """Add capital, mark, and a comma only where something follows the relative or subordinate clause."""
 
     def finish(text: str) -> str:
         text = re.sub(r",(?=[,.?])", "", text + mark)
@@ -60,14 +60,14 @@ def draw_tense(draw: Draw) -> str:
 
 
 def _plain(clause: Clause) -> bool:
-    """Whether nicht or kein finds its place (not beside 'three apples')."""
+    """Return whether nicht or kein has a place (not beside 'three apples')."""
     return not any(
         isinstance(c.phrase, NounPhrase) and isinstance(c.phrase.determiner, int) for c in clause.complements
     )
 
 
 def state(draw: Draw, subject: Phrase, tense: str, after: w.Verb | None = None) -> Clause:
-    """How somebody or something is: tired, hungry, expensive; or has no time. `after`: what it is a reason to do."""
+    """Draw a clause of how somebody or something is: tired, expensive, without time; `after`: what follows from it."""
     if isinstance(subject, NounPhrase) and subject.noun.group not in HUMAN_GROUPS:
         return is_adjective(subject, draw.predicate(subject), tense)
     fitting = _REASONS.get(after.en, ("happy",)) if after else [one[0] for one in _STATES]
@@ -84,7 +84,7 @@ def is_adjective(subject: Phrase, adjective: str, tense: str) -> Clause:
 
 
 def _modal(draw: Draw, clause: Clause) -> Clause:
-    """The clause under a modal verb, perhaps negated."""
+    """Put the clause under a modal verb, perhaps negated."""
     tense = "past" if draw.chance(0.3) else "present"
     modal = draw.zipf(w.MODALS if tense == "present" else w.MODALS[:3])
     negated = _plain(clause) and draw.chance(0.2) and (modal.en != "must" or tense == "present")
@@ -92,7 +92,7 @@ def _modal(draw: Draw, clause: Clause) -> Clause:
 
 
 def statement(draw: Draw) -> Pair:
-    """A main clause: any tense, time in front or inside, a place, a modal verb, negation."""
+    """Draw a main clause: any tense, time in front or inside, a place, a modal verb, negation."""
     tense = draw_tense(draw)
     clause = draw.action(tense=tense, lasting=True)
     if clause.verb not in (w.HAVE, w.KNOW) and draw.chance(0.28):
@@ -116,7 +116,7 @@ def statement(draw: Draw) -> Pair:
 
 
 def liking(draw: Draw) -> Pair:
-    """Liking turns the clause round: My sister likes the coat. Meiner Schwester gefällt der Mantel."""
+    """Draw liking, which German turns round: My sister likes the coat. Meiner Schwester gefällt der Mantel."""
     who = draw.human()
     thing = replace(draw.noun_phrase("liked", definite=True), relative=None)
     past, negated = draw.chance(0.25), draw.chance(0.2)
@@ -128,7 +128,7 @@ def liking(draw: Draw) -> Pair:
 
 
 def being(draw: Draw) -> Pair:
-    """What something is like, what it costs, whose it is, where it lies, how old somebody is, what there is."""
+    """Draw a sentence of what something is like or costs, whose or where it is, how old somebody is, what there is."""
     kind = draw.of(adjective=30, cost=14, age=14, belong=14, lie=20, there=12, date=4)
     tense = "past" if draw.chance(0.3) else "present"
     if kind == "adjective":
@@ -164,7 +164,7 @@ def being(draw: Draw) -> Pair:
 
 
 def location(draw: Draw, tense: str) -> Clause:
-    """Where something is: liegen or stehen, as the thing has it."""
+    """Draw a clause of where something is: liegen or stehen, as the thing has it."""
     upright = draw.chance(0.4)
     thing = draw.noun_phrase("upright" if upright else "lying", definite=True)
     place = draw.where("dat", upright)
@@ -172,7 +172,7 @@ def location(draw: Draw, tense: str) -> Clause:
 
 
 def _thereis_adjective(draw: Draw, tense: str) -> Pair:
-    """There are three chairs in the kitchen. In der Küche gibt es drei Stühle."""
+    """Draw a sentence of what there is: There are three chairs in the kitchen. In der Küche gibt es drei Stühle."""
     group = draw.zipf(tuple(_FOUND))
     noun = draw.noun(group)
     plural = draw.chance(0.6)
@@ -186,7 +186,7 @@ def _thereis_adjective(draw: Draw, tense: str) -> Pair:
 
 
 def timetable(draw: Draw) -> Pair:
-    """Arriving, leaving, beginning, opening, getting up, coming back: separable verbs and clock times."""
+    """Draw a sentence of arriving, leaving, beginning, opening, getting up: separable verbs and clock times."""
     clause = scheduled(draw, draw_tense(draw))
     if _human(clause) and draw.chance(0.4):
         clause = replace(clause, modal=draw.zipf(w.MODALS[1:]), tense="present")
@@ -217,7 +217,7 @@ def scheduled(draw: Draw, tense: str) -> Clause:
 
 
 def question(draw: Draw) -> Pair:
-    """Yes/no and wh-questions: when, where, where to, what, whom."""
+    """Draw a yes/no or wh-question: when, where, where to, what, whom."""
     kind = draw.of(yes_no=40, when=12, where=12, what=12, whom=12, who=8, why=4)
     tense = draw.of(present=50, past=38, future=12)
     if kind == "who":
@@ -255,7 +255,7 @@ def question(draw: Draw) -> Pair:
 
 
 def _asks(verb: w.Verb, kind: str) -> bool:
-    """Whether one asks 'what' (a thing in the accusative) or 'whom' (a single human object) with this verb."""
+    """Return whether one asks 'what' (a thing in the accusative) or 'whom' (a single human object) with this verb."""
     last = verb.complements.split()[-1]
     human = last.endswith(("human", "visited", "awaited", "playmate"))
     return (kind == "what" and not human and not last.endswith(("opening", "room"))) or (kind == "whom" and human)

@@ -114,7 +114,7 @@ _NOUNS = {
 
 
 def _nouns(group: str, table: str) -> tuple[Noun, ...]:
-    """One group's rows; '_' stands for the space inside an English compound."""
+    """Return one group's rows; '_' stands for the space inside an English compound."""
     made = []
     for row in table.split(";"):
         en, en_plural, gender, de, de_plural = (cell.replace("_", " ").strip("-") for cell in row.split())
@@ -223,7 +223,7 @@ OPPOSITES = {"old": ("new", "young"), "big": ("small",), "cold": ("warm",), "che
 
 
 def _present(infinitive: str, er: str) -> tuple[str, str, str, str]:
-    """ich, du, er, wir/sie from the infinitive and the er-form, which carries any vowel change."""
+    """Return the forms of ich, du, er, wir/sie from the infinitive and the er-form, which carries any vowel change."""
     stem = er[:-1]
     return infinitive.removesuffix("en") + "e", stem + ("t" if stem[-1] in "sßz" else "st"), er, infinitive
 
