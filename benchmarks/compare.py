@@ -36,8 +36,8 @@ class Comparison:
     @property
     def identical(self) -> bool | None:
         """Whether all hypotheses were the same in all measurements; None if nothing was decoded."""
-        found = {m.get("hypotheses") for m in (*self.ours, *self.baseline)}
-        return None if None in found else len(found) == 1
+        hashes = {m.get("hypotheses") for m in (*self.ours, *self.baseline)}
+        return None if None in hashes else len(hashes) == 1
 
     @property
     def score_difference(self) -> float | None:

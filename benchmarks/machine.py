@@ -22,7 +22,7 @@ def machine(threads: int, device: str) -> dict:
         "device": device,
         "python": platform.python_version(),
         "torch": version("torch"),
-        "fairseq": next((f"{name} {found}" for name in FAIRSEQS if (found := version(name))), None),
+        "fairseq": next((f"{name} {installed}" for name in FAIRSEQS if (installed := version(name))), None),
         "plugin": runpy.run_path(str(ROOT / "b2t_fairseq" / "version.py"))["__version__"],
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),

@@ -119,15 +119,15 @@ class Decoding:
     def measure(self) -> dict:
         """Return the seconds of one batch, the best hypotheses' tokens, a hash of all hypotheses, and their scores."""
         decode = lambda: self.task.inference_step(self.generator, [self.model], self.sample)  # noqa: E731
-        seconds, found = timed(decode, self.device)
-        texts = [[hypothesis["tokens"].tolist() for hypothesis in sentence] for sentence in found]
+        seconds, hypotheses = timed(decode, self.device)
+        texts = [[hypothesis["tokens"].tolist() for hypothesis in sentence] for sentence in hypotheses]
         lengths = [len(sentence[0]) for sentence in texts]
         return {
             "seconds": seconds,
             "tokens": sum(lengths),
             "lengths": [min(lengths), max(lengths)],
             "hypotheses": hashlib.sha256(repr(texts).encode()).hexdigest()[:12],
-            "scores": [float(hypothesis["score"]) for sentence in found for hypothesis in sentence],
+            "scores": [float(hypothesis["score"]) for sentence in hypotheses for hypothesis in sentence],
         }
 
     def facts(self) -> dict:

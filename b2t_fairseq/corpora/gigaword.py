@@ -132,8 +132,8 @@ def pair_of(prefix: Path) -> tuple[Path, Path]:
 def find_files(manifest: Manifest, given: Path | None) -> dict[str, tuple[Path, Path]]:
     """Return split -> (articles, titles): of the given folder, of an archive in it, or of the fetched archive."""
     if given is not None:
-        if found := files_in(given):
-            return found
+        if files := files_in(given):
+            return files
         if not any(given.rglob(ARCHIVE.name)) and (packed := next(iter(sorted(given.rglob(SUMMARY))), None)):
             other = Source(SUMMARY, ())
             return unpacked(manifest, obtain(other, manifest, packed.parent), other)
@@ -147,8 +147,8 @@ def unpacked(manifest: Manifest, packed: Path, source: Source) -> dict[str, tupl
         return extract(packed, folder, lambda name: Path(name).name if is_wanted(name) else None)
 
     folder = step(manifest, "archive", {"archive": manifest.content["sources"][source.name]["sha256"]}, work)
-    if found := files_in(folder):
-        return found
+    if files := files_in(folder):
+        return files
     raise UserError(
         f"{packed} has no {' and '.join(NAMES['train'])}, or not all splits: it is not the published archive"
     )
@@ -164,13 +164,13 @@ def is_wanted(name: str) -> bool:
 
 def files_in(folder: Path) -> dict[str, tuple[Path, Path]]:
     """Return split -> (articles, titles) if all are somewhere below the folder, in either layout; else nothing."""
-    found = {}
+    files = {}
     for split in SPLITS:
         for names in (NAMES[split], *headlines.GIGAWORD[split]):
             places = sorted(path.parent for path in folder.rglob(names[0]) if (path.parent / names[1]).is_file())
-            if places and split not in found:
-                found[split] = (places[0] / names[0], places[0] / names[1])
-    return found if len(found) == len(SPLITS) else {}
+            if places and split not in files:
+                files[split] = (places[0] / names[0], places[0] / names[1])
+    return files if len(files) == len(SPLITS) else {}
 
 
 def copy_pairs(pairs: Sequence[tuple[Path, Path]], prefix: Path, append: bool = False) -> int:

@@ -78,26 +78,26 @@ def gigaword(folder: Path) -> dict[str, Pairs]:
     """Read the three splits of a folder."""
     splits: dict[str, Pairs] = {}
     for split, choices in GIGAWORD.items():
-        found = [pair for names in choices for pair in places(folder, names)]
-        if not found:
+        candidates = [pair for names in choices for pair in places(folder, names)]
+        if not candidates:
             raise CorpusError(f"{folder} has no {' and '.join(choices[0])} (plain or .gz); add the {split} set.")
-        if len(found) > 1:
-            raise CorpusError(f"{folder} has both {found[0][0]} and {found[1][0]}: keep one {split} set.")
-        texts, headlines = (parallel_text.read(path) for path in found[0])
+        if len(candidates) > 1:
+            raise CorpusError(f"{folder} has both {candidates[0][0]} and {candidates[1][0]}: keep one {split} set.")
+        texts, headlines = (parallel_text.read(path) for path in candidates[0])
         if not texts or len(texts) != len(headlines):
             raise CorpusError(
-                f"{found[0][0]} has {len(texts)} lines and {found[0][1]} has {len(headlines)}; "
+                f"{candidates[0][0]} has {len(texts)} lines and {candidates[0][1]} has {len(headlines)}; "
                 "line n of one must be the headline of line n of the other, and there must be one."
             )
         splits[split] = list(zip(texts, headlines, strict=True))
         if split != "train":
-            check(splits[split], found[0][1], 0)
+            check(splits[split], candidates[0][1], 0)
     return splits
 
 
 def places(folder: Path, names: tuple[str, str]) -> list[tuple[Path, Path]]:
     """Return every place where both files, plain or packed, are."""
-    found = []
+    pairs = []
     for part in (folder, folder / "train", folder / "Giga"):
         sides = [[part / f"{name}{gz}" for gz in ("", ".gz") if (part / f"{name}{gz}").is_file()] for name in names]
         if sum(map(bool, sides)) == 1:
@@ -107,8 +107,8 @@ def places(folder: Path, names: tuple[str, str]) -> list[tuple[Path, Path]]:
             if len(side) > 1:
                 raise CorpusError(f"{part} has both {side[0].name} and {side[1].name}; keep one of them.")
         if all(sides):
-            found.append((sides[0][0], sides[1][0]))
-    return found
+            pairs.append((sides[0][0], sides[1][0]))
+    return pairs
 
 
 def check(pairs: Pairs, path: Path, first: int) -> None:

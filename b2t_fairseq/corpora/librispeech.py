@@ -109,8 +109,8 @@ def prepare(
     counts = manifest.content["steps"]["data"]["counts"]
     training = [split for split in splits if split.startswith("train")]
     if len(training) == 3:
-        found = sum(counts[split] + counts[f"{split} left out"] for split in training)
-        manifest.check(UTTERANCES, found)
+        utterances = sum(counts[split] + counts[f"{split} left out"] for split in training)
+        manifest.check(UTTERANCES, utterances)
     tests = [split for split in splits if split not in training]
     describe(manifest, {split: TestSet(split, data / f"{split}.tsv") for split in tests})
     return data

@@ -169,7 +169,7 @@ def pair_of(headline: str, text: str, tokenise: Callable[[str], str]) -> tuple[s
 
 def first_sentence(text: str) -> str:
     """Return the first sentence of the first line that is not empty; an abbreviation does not end it."""
-    line = next((found for line in text[:20_000].split("\n") if (found := parallel_text.clean(line))), "")[:5000]
+    line = next((cleaned for line in text[:20_000].split("\n") if (cleaned := parallel_text.clean(line))), "")[:5000]
     for end in SENTENCE_END.finditer(line):
         if not ABBREVIATION.search(line[: end.start()]):
             return line[: end.start()]

@@ -72,14 +72,14 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def recordings(folder: Path) -> Recordings:
     """Return the files of a folder by speaker and digit."""
-    found: dict[str, dict[str, list[tuple[int, Path]]]] = {}
+    by_speaker: dict[str, dict[str, list[tuple[int, Path]]]] = {}
     for path in folder.iterdir():
         if match := NAME.fullmatch(path.name):
             digit, speaker, index = match.groups()
-            found.setdefault(speaker, {}).setdefault(digit, []).append((int(index), path))
+            by_speaker.setdefault(speaker, {}).setdefault(digit, []).append((int(index), path))
     return {
         speaker: {digit: [path for _, path in sorted(files)] for digit, files in sorted(digits.items())}
-        for speaker, digits in sorted(found.items())
+        for speaker, digits in sorted(by_speaker.items())
     }
 
 
@@ -104,16 +104,16 @@ def build(
     if source.is_file():
         unpack(source, folder / "recordings")
         source = folder / "recordings"
-    found = recordings(source)
-    if len(found) < 2:
+    by_speaker = recordings(source)
+    if len(by_speaker) < 2:
         raise UserError(
-            f"{source} needs recordings DIGIT_SPEAKER_INDEX.wav of at least 2 speakers; it has {len(found)}"
+            f"{source} needs recordings DIGIT_SPEAKER_INDEX.wav of at least 2 speakers; it has {len(by_speaker)}"
         )
-    held_out = held_out or max(found)
-    if held_out not in found:
-        raise UserError(f"{source} has no speaker {held_out}; it has {', '.join(found)}")
+    held_out = held_out or max(by_speaker)
+    if held_out not in by_speaker:
+        raise UserError(f"{source} has no speaker {held_out}; it has {', '.join(by_speaker)}")
     bad: list[tuple[str, str]] = []
-    for speaker, digits in found.items():
+    for speaker, digits in by_speaker.items():
         # a stream of its own for each speaker and split: another speaker more changes nothing for these
         parts = {f"test-{held_out}": slice(None)} if speaker == held_out else TRAINING_SPEAKER
         for place, (split, part) in enumerate(parts.items()):

@@ -81,10 +81,10 @@ def find(folder: Path) -> tuple[dict[str, Path], str]:
 
 def name_of(folder: Path, name: str) -> Path | None:
     """Return the file, plain or packed; None if there is neither."""
-    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-    if len(found) > 1:
+    paths = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    if len(paths) > 1:
         raise CorpusError(f"{folder} has both {name} and {name}.gz; keep one of them.")
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def halves(lines: Sequence[str], path: Path) -> tuple[list[str], list[str]]:

@@ -50,18 +50,18 @@ def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, spa
         space: bytes that must be free to begin (default: what the corpus needs).
     """
     need_space_for_all(manifest.folder, SPACE if space is None else space, "data-bin")
-    found = {split: next(iter(sorted(given.rglob(name))), None) for split, name in FILES.items()} if given else {}
-    if any(found.values()):
-        if missing := [FILES[split] for split, path in found.items() if path is None]:
+    paths = {split: next(iter(sorted(given.rglob(name))), None) for split, name in FILES.items()} if given else {}
+    if any(paths.values()):
+        if missing := [FILES[split] for split, path in paths.items() if path is None]:
             raise UserError(f"{given} has no {' and no '.join(missing)}: add what is missing")
-        inputs = {"files": [stamp_of(path) for path in found.values()]}
+        inputs = {"files": [stamp_of(path) for path in paths.values()]}
     else:
         packed = obtain(ARCHIVE, manifest, given)
         inputs = {"archive": manifest.content["sources"][ARCHIVE.name]["sha256"]}
 
     def text(folder: Path) -> dict[str, int]:
-        if any(found.values()):
-            for split, path in found.items():
+        if any(paths.values()):
+            for split, path in paths.items():
                 (folder / FILES[split]).symlink_to(path.resolve())
         else:
             extract(packed, folder, lambda name: Path(name).name if Path(name).name in FILES.values() else None)
@@ -80,9 +80,9 @@ def prepare(manifest: Manifest, given: Path | None = None, workers: int = 1, spa
         command = ["--only-source"]
         for split, name in FILES.items():
             command += [f"--{split}pref", texts / name]
-        made = binarise(folder, command, workers)
-        same_counts(made, {split: texts / name for split, name in FILES.items()})
-        return {**made, "dictionary": count_lines(folder / "dict.txt")}
+        binarised = binarise(folder, command, workers)
+        same_counts(binarised, {split: texts / name for split, name in FILES.items()})
+        return {**binarised, "dictionary": count_lines(folder / "dict.txt")}
 
     folder = step(manifest, "data-bin", {"text": made_by(texts)}, work)
     describe(manifest, {split: TestSet(split, texts / FILES[split]) for split in ("valid", "test")})
@@ -97,10 +97,10 @@ def count(folder: Path) -> dict[str, int]:
         with open(folder / name, encoding="utf-8", newline="\n") as file:
             try:
                 for line in file:
-                    found = line.split()
-                    lines, tokens = lines + 1, tokens + len(found) + 1
+                    line_words = line.split()
+                    lines, tokens = lines + 1, tokens + len(line_words) + 1
                     if split == "train":
-                        words.update(found)
+                        words.update(line_words)
             except UnicodeDecodeError as error:
                 raise UserError(f"{folder / name} is not valid UTF-8 ({error}): fetch it again") from None
         counts |= {f"{split} lines": lines, f"{split} tokens": tokens}

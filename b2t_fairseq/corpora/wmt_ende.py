@@ -167,13 +167,13 @@ def ready_step(manifest: Manifest, given: Path | None) -> Path:
     """Return `archive`: what is needed of the ready-made archive; a folder that holds the files is used as it is."""
     wanted = [f"{stem}.{side}" for stem in (TRAIN, VALID) for side in SIDES] + [CODES]
     if given is not None and not any(given.rglob(READY.name)):
-        found = {name: next(iter(sorted(given.rglob(name))), None) for name in wanted}
-        if missing := [name for name, path in found.items() if path is None]:
+        paths = {name: next(iter(sorted(given.rglob(name))), None) for name in wanted}
+        if missing := [name for name, path in paths.items() if path is None]:
             raise UserError(f"{given} has neither {READY.name} nor {', '.join(missing)}: add one of them")
-        inputs = {"files": [stamp_of(path) for path in found.values()]}
+        inputs = {"files": [stamp_of(path) for path in paths.values()]}
 
         def work(folder: Path) -> None:
-            for name, path in found.items():
+            for name, path in paths.items():
                 (folder / name).symlink_to(path.resolve())
     else:
         packed = obtain(READY, manifest, given)
@@ -208,8 +208,8 @@ def raw_steps(
             join(parts[side], folder / f"all.{side}")
         return counts
 
-    made = [made_by(path.parent) or stamp_of(path) for sides in files.values() for path in sides]
-    tokenised = step(manifest, "tokenised", {"files": made}, tokens)
+    origins = [made_by(path.parent) or stamp_of(path) for sides in files.values() for path in sides]
+    tokenised = step(manifest, "tokenised", {"files": origins}, tokens)
     limits = {"longest": moses.LONGEST, "ratio": moses.RATIO}
 
     def clean(folder: Path) -> dict[str, int]:
@@ -241,9 +241,9 @@ def raw_files(manifest: Manifest, given: Path | None, source: Source, stem: str)
     """Return the English and the German file of one corpus, from the given folder or unpacked."""
     wanted = [f"{stem}.{side}" for side in SIDES]
     if given is not None:
-        found = [next(iter(sorted(given.rglob(name))), None) for name in wanted]
-        if all(found):
-            return found[0], found[1]
+        paths = [next(iter(sorted(given.rglob(name))), None) for name in wanted]
+        if all(paths):
+            return paths[0], paths[1]
     packed = obtain(source, manifest, given)
 
     def work(folder: Path) -> dict[str, int]:

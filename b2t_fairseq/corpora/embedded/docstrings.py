@@ -48,14 +48,14 @@ class Docstrings:
     @property
     def signature(self) -> str:
         """Versions of all sources, a package that is not installed as `missing`, and files that could not be read."""
-        told = "|".join(f"{name}:{version}" for name, version in self.versions.items())
+        versions = "|".join(f"{name}:{version}" for name, version in self.versions.items())
         unreadable = f"|unreadable:{','.join(self.unreadable)}" if self.unreadable else ""
-        return f"corpus:docstrings|{told}{unreadable}"
+        return f"corpus:docstrings|{versions}{unreadable}"
 
     def fingerprint(self) -> str:
         """Return a hash that changes with any file's size or place, without reading a file."""
-        told = "\n".join(f"{path} {path.stat().st_size}" for path in self.files)
-        return hashlib.sha256(f"{self.signature}\n{told}".encode()).hexdigest()[:12]
+        listing = "\n".join(f"{path} {path.stat().st_size}" for path in self.files)
+        return hashlib.sha256(f"{self.signature}\n{listing}".encode()).hexdigest()[:12]
 
     @cached_property
     def splits(self) -> dict[str, list[tuple[str, str]]]:
@@ -92,8 +92,8 @@ class Docstrings:
 
 def sources(root: Path) -> list[Path]:
     """Return all Python files below a folder, without tests."""
-    found = [path for path in root.rglob("*.py") if not SKIPPED & set(path.relative_to(root).parts)]
-    return sorted(found)
+    paths = [path for path in root.rglob("*.py") if not SKIPPED & set(path.relative_to(root).parts)]
+    return sorted(paths)
 
 
 def version_of(distribution: str) -> str:

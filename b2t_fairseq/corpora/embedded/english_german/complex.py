@@ -92,13 +92,13 @@ def report(draw: Draw) -> Pair:
     tense = "past" if verb is w.SAY and draw.chance(0.6) else "present"
     kind = draw.of(action=50, scheduled=30, state=20)
     if kind == "action":
-        told = draw.action(tense=draw_tense(draw), lasting=True)
+        clause = draw.action(tense=draw_tense(draw), lasting=True)
     elif kind == "scheduled":
-        told = replace(scheduled(draw, draw_tense(draw)), time=draw.clock() if draw.chance(0.6) else None)
+        clause = replace(scheduled(draw, draw_tense(draw)), time=draw.clock() if draw.chance(0.6) else None)
     else:
-        told = state(draw, draw.human(), draw.of(present=70, past=30))
+        clause = state(draw, draw.human(), draw.of(present=70, past=30))
     matrix_en, matrix_de = say(Clause(subject, verb, tense=tense))
-    return finished(f"{matrix_en} that {english(told)}", f"{matrix_de}, dass {german(told, 'final')}")
+    return finished(f"{matrix_en} that {english(clause)}", f"{matrix_de}, dass {german(clause, 'final')}")
 
 
 def _indirect_question(draw: Draw, subject: Phrase) -> Pair:

@@ -190,7 +190,7 @@ class Draw(random.Random):
 
     def complements(self, verb: w.Verb, subject: Phrase, pronouns: bool = True) -> tuple[Complement, ...]:
         """Draw the complements that a verb's pattern asks for, e.g. 'dat:human acc:gift' or 'for>auf+acc:awaited'."""
-        made = []
+        complements = []
         patterns = verb.complements.split()
         for pattern in patterns:
             english, _, governed = pattern.rpartition(">")
@@ -203,8 +203,8 @@ class Draw(random.Random):
                 phrase = self.noun_phrase(word_class, subject, definite=word_class == "human")
                 while isinstance(subject, NounPhrase) and phrase.noun == subject.noun:  # a doctor helps another person
                     phrase = self.noun_phrase(word_class, subject, definite=word_class == "human")
-            made.append(Complement(phrase, case, english, preposition))
-        return tuple(made)
+            complements.append(Complement(phrase, case, english, preposition))
+        return tuple(complements)
 
     def action(
         self, subject: Phrase | None = None, tense: str = "present", pronouns: bool = True, lasting: bool = False

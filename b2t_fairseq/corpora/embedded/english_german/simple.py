@@ -67,7 +67,7 @@ def _plain(clause: Clause) -> bool:
 
 
 def state(draw: Draw, subject: Phrase, tense: str, after: w.Verb | None = None) -> Clause:
-    """Draw a clause of how somebody or something is: tired, expensive, without time; `after`: what follows from it."""
+    """Draw how somebody or something is: tired, expensive, without time; `after`: what it is a reason for."""
     if isinstance(subject, NounPhrase) and subject.noun.group not in HUMAN_GROUPS:
         return is_adjective(subject, draw.predicate(subject), tense)
     fitting = _REASONS.get(after.en, ("happy",)) if after else [one[0] for one in _STATES]

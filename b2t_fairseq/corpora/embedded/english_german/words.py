@@ -115,11 +115,11 @@ _NOUNS = {
 
 def _nouns(group: str, table: str) -> tuple[Noun, ...]:
     """Return one group's rows; '_' stands for the space inside an English compound."""
-    made = []
+    nouns = []
     for row in table.split(";"):
         en, en_plural, gender, de, de_plural = (cell.replace("_", " ").strip("-") for cell in row.split())
-        made.append(Noun(en, en_plural, gender[0], de, de_plural, group, weak=gender.endswith("+")))
-    return tuple(made)
+        nouns.append(Noun(en, en_plural, gender[0], de, de_plural, group, weak=gender.endswith("+")))
+    return tuple(nouns)
 
 
 GROUPS = {group: _nouns(group, table) for group, table in _NOUNS.items()}
