@@ -79,11 +79,11 @@ def table(tmp_path_factory):
 def headlines(table, tmp_path_factory):
     """The same, as sentence pieces and binarised, and a model of two updates."""
     from b2t_fairseq.corpora import headlines
-    from b2t_fairseq.experiments import text_data as prepare
+    from b2t_fairseq.experiments import text_data
 
     folder = tmp_path_factory.mktemp("headlines") / "data"
-    corpus = prepare.Corpus("article", "title", headlines.load(table).splits)
-    prepare.prepare(corpus, {"vocab_size": 120, "model_type": "bpe"}, folder, cut_source=40)
+    corpus = text_data.ParallelText("article", "title", headlines.load(table).splits)
+    text_data.prepare(corpus, {"vocab_size": 120, "model_type": "bpe"}, folder, cut_source=40)
     prefixes = [f"--{split}pref={folder}/{split}.pieces" for split in ("train", "valid", "test")]
     inside("preprocess", "-s", "article", "-t", "title", *prefixes, "--joined-dictionary", "--destdir", folder / "bin")
     inside("train", folder / "bin", *NARROW_PAIRS, *TRAINING, "--max-update", "2", "--save-dir", folder)
