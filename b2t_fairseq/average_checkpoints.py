@@ -113,7 +113,7 @@ def _without_versions(signature: str | None) -> dict[str, str] | None:
 
 
 def choose(inputs: Sequence[str], kind: str | None, count: int | None, upper_bound: int | None = None) -> list[Path]:
-    """The files to average, newest (or best) first.
+    """Return the files to average, newest (or best) first.
 
     Args:
         inputs: checkpoint files, or one directory together with `kind` and `count`.

@@ -1,7 +1,7 @@
-"""Our commands: fairseq's own with ``--user-dir`` filled in, and the project's tools.
+"""Our commands: fairseq's own with `--user-dir` filled in, and the project's tools.
 
-``python -m b2t_fairseq.cli train DATA --arch transformer_b2t_18_18 …`` is ``fairseq-train DATA --user-dir
-…/b2t_fairseq …`` run in this process, so spawned and torchrun workers find the plugin as well. What the user can fix
+`python -m b2t_fairseq.cli train DATA --arch transformer_b2t_18_18 …` is `fairseq-train DATA --user-dir
+…/b2t_fairseq …` run in this process, so spawned and torchrun workers find the plugin as well. What the user can fix
 ends in one line `error: ...` and exit status 2; a traceback always means a bug.
 """
 
@@ -22,7 +22,7 @@ from .common.command_line import forget_import_time_logging, guarded
 from .common.errors import UserError
 from .version import __version__
 
-#: command -> module of fairseq_cli, whose ``cli_main`` is run with sys.argv set
+#: command -> module of fairseq_cli, whose `cli_main` is run with sys.argv set
 FAIRSEQ_COMMANDS = {
     "train": "train",
     "hydra-train": "hydra_train",
@@ -33,7 +33,7 @@ FAIRSEQ_COMMANDS = {
     "preprocess": "preprocess",
     "score": "score",
 }
-#: command -> (module of ours with ``main(arguments)``, what it does)
+#: command -> (module of ours with `main(arguments)`, what it does)
 OUR_COMMANDS = {
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
@@ -56,7 +56,7 @@ OUR_PATH = sys.modules[__package__].__path__[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status (fairseq's own commands may also leave by ``SystemExit``)."""
+    """Run one command; return the exit status (fairseq's own commands may also leave by `SystemExit`)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -94,7 +94,7 @@ def run(command: str, arguments: list[str]) -> int | None:
 def fill_user_dir(arguments: Sequence[str]) -> list[str]:
     """Add `--user-dir` with our path, or make a given one say our path in our own spelling.
 
-    fairseq compares the folder of the imported package with ``--user-dir`` as strings, so a symlink or a relative path
+    fairseq compares the folder of the imported package with `--user-dir` as strings, so a symlink or a relative path
     to this very package has to be respelled; a folder of the user's own, which imports us, is left alone.
     """
     filled, given, rest = [], False, iter(arguments)
@@ -176,21 +176,21 @@ def check_score(arguments: Sequence[str]) -> None:
     files.add_argument("-r", "--ref", default="")
     files.add_argument("-o", "--order", type=int, default=4)
     with mock.patch.object(argparse.ArgumentParser, "error", refuse):
-        found, _ = files.parse_known_args(arguments)
-    if not 1 <= found.order <= 4:
-        raise UserError(f"--order {found.order}: must be from 1 to 4")
-    if not found.ref:
+        options, _ = files.parse_known_args(arguments)
+    if not 1 <= options.order <= 4:
+        raise UserError(f"--order {options.order}: must be from 1 to 4")
+    if not options.ref:
         return
-    if found.sys == "-":
+    if options.sys == "-":
         sys.stdin = io.StringIO(sys.stdin.read())
         hypotheses = len(sys.stdin.readlines())
         sys.stdin.seek(0)
     else:
-        hypotheses = count_lines(found.sys)
-    references = count_lines(found.ref)
+        hypotheses = count_lines(options.sys)
+    references = count_lines(options.ref)
     if hypotheses != references or not references:
         raise UserError(
-            f"--sys {found.sys} has {hypotheses} lines and --ref {found.ref} {references}: they must have the same "
+            f"--sys {options.sys} has {hypotheses} lines and --ref {options.ref} {references}: they must have the same "
             "number, and at least one"
         )
 
@@ -221,7 +221,7 @@ def our_spelling(folder: str) -> str:
 
 
 def refuse(parser: argparse.ArgumentParser, message: str) -> None:
-    """Instead of argparse's ``error``, which prints hundreds of lines of usage before its sentence."""
+    """Raise a one-line UserError; argparse's own `error` prints hundreds of lines of usage before it."""
     message = message.replace("invalid <lambda> value", "invalid value")
     message = re.sub(r"argument (--\S+): invalid \w+ value: '\?\?\?'", r"\1 is needed and not given", message)
     raise UserError(f"{message}; {parser.prog} --help lists the options")

@@ -7,7 +7,7 @@ times=10
 case "${1:-}" in
   -h | --help)
     echo "usage: bash scripts/attack.sh [TIMES] [pytest arguments]"
-    echo "Runs all tests of tests/reliability TIMES times (default: 10) with 50 examples a property and 20 s a parser,"
+    echo "Runs all tests of tests/reliability TIMES times (default: 10) with 50 examples per property and 20 s per parser,"
     echo "and stops at the first failure; the environment is that of scripts/test.sh."
     exit 0
     ;;

@@ -9,7 +9,7 @@ from ..layers import Stack
 
 
 def stacks_of(model: nn.Module) -> dict[str, Stack]:
-    """The model's stacks by side, "encoder" first."""
+    """Return the model's stacks by side, "encoder" first."""
     return {module.config.side: module for module in model.modules() if isinstance(module, Stack)}
 
 

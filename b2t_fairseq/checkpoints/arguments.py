@@ -6,7 +6,7 @@ from typing import Any
 
 
 def model_argument(checkpoint: Mapping[str, Any], name: str) -> Any:
-    """An argument of the model in a loaded checkpoint, of any fairseq's age; None if it has none."""
+    """Return an argument of the model in a loaded checkpoint, whatever fairseq wrote it; None if it has none."""
     args = (checkpoint.get("cfg") or {}).get("model") or checkpoint.get("args")
     # OmegaConf's own mappings by attribute, too: get() of old ones raises
     return args.get(name) if isinstance(args, dict) else getattr(args, name, None)

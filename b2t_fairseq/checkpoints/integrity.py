@@ -175,7 +175,7 @@ def check(path: str | os.PathLike) -> bool:
 
 
 def _changed(file: BinaryIO, size: int, end: bytes) -> str | None:
-    """What is wrong with a file that has a digest; None if nothing is."""
+    """Return what is wrong with a file that has a digest; None if nothing is."""
     digest, left = hashlib.sha256(), size - len(end)
     while left > 0 and (chunk := file.read(min(CHUNK, left))):
         digest.update(chunk)
@@ -185,7 +185,7 @@ def _changed(file: BinaryIO, size: int, end: bytes) -> str | None:
 
 
 def _incomplete(beginning: bytes, end: bytes) -> str | None:
-    """What the beginning and the end of a file without a digest say is wrong with it; None if nothing is."""
+    """Return what is wrong with a file without a digest, by its beginning and its end; None if nothing is."""
     if not end:
         return "the file is empty"
     if beginning.startswith(ZIP):

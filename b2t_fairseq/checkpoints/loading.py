@@ -123,7 +123,7 @@ def check_state(state: Any, path: str | Path) -> None:
 
 
 def allowed() -> list:
-    """What a fairseq checkpoint may hold besides tensors and plain containers."""
+    """Return what a fairseq checkpoint may hold besides tensors and plain containers."""
     types = [argparse.Namespace, collections.defaultdict, collections.OrderedDict, dict, list, set, int, float, str]
     types += [bool, tuple, typing.Any, *_omegaconf_types(), *_fairseq_types()]
     # a name that differs from the object's own needs a pair, which torch 2.4 and 2.5 do not take: no numpy there
@@ -131,7 +131,7 @@ def allowed() -> list:
 
 
 def _omegaconf_types() -> list:
-    """Configurations travel as omegaconf objects when rank 0 sends a checkpoint to the other ranks."""
+    """Return omegaconf's types, which configurations have when rank 0 sends a checkpoint to the other ranks."""
     nodes = [c for c in vars(omegaconf.nodes).values() if isinstance(c, type) and issubclass(c, omegaconf.Node)]
     base = omegaconf.base
     names = ("Metadata", "ContainerMetadata", "UnionNode")  # UnionNode: omegaconf >= 2.2
@@ -139,11 +139,11 @@ def _omegaconf_types() -> list:
 
 
 def _fairseq_types() -> list:
-    """The broadcast's own placeholder, configuration dataclasses, enums, and the meters of old checkpoints."""
+    """Return the broadcast's placeholder, configuration dataclasses, enums, and the meters of old checkpoints."""
     kinds = [(configs, FairseqDataclass), (constants, enum.Enum), (meters, meters.Meter)]
-    found = [c for module, base in kinds for c in vars(module).values() if isinstance(c, type) and issubclass(c, base)]
+    types = [c for module, base in kinds for c in vars(module).values() if isinstance(c, type) and issubclass(c, base)]
     placeholder = getattr(distributed_utils, "_TensorPlaceholder", None)
-    return [*found, *([placeholder] if placeholder else [])]
+    return [*types, *([placeholder] if placeholder else [])]
 
 
 def _moved_names() -> list[tuple[Any, str]]:
@@ -153,6 +153,7 @@ def _moved_names() -> list[tuple[Any, str]]:
 
 
 def refusal(source: str | Path, error: pickle.UnpicklingError) -> UnsafeCheckpointError:
+    """Return the error that says what in the file is not allowed, or that it is not a readable checkpoint."""
     needs = _missing(source, error)
     if not needs:
         # torch first advises to switch safe unpickling off; what it found wrong stands behind this word
@@ -167,7 +168,7 @@ def refusal(source: str | Path, error: pickle.UnpicklingError) -> UnsafeCheckpoi
 
 
 def _missing(source: str | Path, error: pickle.UnpicklingError) -> list[str]:
-    """The full names that the file needs and that are not allowed; read without running anything."""
+    """Return the full names that the file needs and that are not allowed, without running any of its code."""
     with contextlib.suppress(Exception):  # an old file format: only the first name is known, from the error
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(source))
     return re.findall(r"GLOBAL (\S+)", str(error))[:1]

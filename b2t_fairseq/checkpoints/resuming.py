@@ -20,7 +20,7 @@ class Choice(NamedTuple):
 
 
 def choose(folder: str | Path) -> Choice | None:
-    """The checkpoint of a `--save-dir` to resume from; None if there is none at all.
+    """Return the checkpoint of a `--save-dir` to resume from; None if there is none at all.
 
     Raises:
         UserError: there are checkpoints, but none of them is whole.

@@ -26,12 +26,12 @@ def make_signature(connection: str, options: Mapping[str, Any], init: str, layer
 
 
 def parse_signature(signature: str) -> dict[str, str]:
-    """The fields of a signature."""
+    """Return the fields of a signature."""
     return dict(field.partition(":")[::2] for field in signature.split("|"))
 
 
 def signature_of(checkpoint: Mapping[str, Any]) -> str | None:
-    """The signature in a loaded checkpoint; a stock fairseq Transformer's is derived; None if it has none."""
+    """Return a loaded checkpoint's signature, derived for fairseq's own Transformer; None if it has none."""
     read = partial(model_argument, checkpoint)
     if (noted := read("connection_signature")) is not None:
         return noted
@@ -80,17 +80,17 @@ def after_pruning(signature: str | None, kept: Mapping[str, list[int]]) -> str |
     return signature.replace(f"|layers:{'-'.join(depths)}|", f"|layers:{'-'.join(pruned)}|")
 
 
-def check_same_function(found: str | None, expected: str | None, path: str) -> None:
+def check_same_function(stored: str | None, expected: str | None, path: str) -> None:
     """Refuse weights that were trained as another function than they would be run as.
 
     Raises:
         UserError: connection or depth differ; names both signatures.
     """
-    if not found or not expected:
+    if not stored or not expected:
         return
-    ours, theirs = parse_signature(expected), parse_signature(found)
+    ours, theirs = parse_signature(expected), parse_signature(stored)
     if any(ours.get(field) != theirs.get(field) for field in FIELDS_OF_THE_FUNCTION):
         raise UserError(
-            f"{path} holds another model: its signature is {found}, this run's is {expected}; "
+            f"{path} holds another model: its signature is {stored}, this run's is {expected}; "
             "use the same --arch, --connection and --connection-options, or another --save-dir or --restore-file"
         )

@@ -54,6 +54,7 @@ def trust_checkpoints(trusted: bool) -> None:
 
 
 def are_trusted() -> bool:
+    """Return whether the user trusts the checkpoints that this process loads."""
     return _trusted
 
 
@@ -122,7 +123,7 @@ def _contents(value: Any) -> Collection[Any]:
 
 
 def _parts(options: Any) -> dict[str, Any]:
-    """The options of each group; a Namespace of fairseq before 0.10 has them all in one."""
+    """Return the options of each group; a Namespace of fairseq before 0.10 has them all in one."""
     if isinstance(options, Namespace):
         return dict.fromkeys(ACCEPTED, options)
     return {group: options.get(group) for group in ACCEPTED}
@@ -216,7 +217,7 @@ def check_sizes(model: Any, weights: Mapping[str, Any], path: str) -> None:
     largest = max((max(w.shape, default=0) for w in weights.values() if hasattr(w, "shape")), default=0)
     most = {}
     for side in ("decoder",) if is_language_model else ("encoder", "decoder"):
-        layers = {found[1] for name in weights if (found := re.match(rf"{side}\.layers\.(\d+)\.", name))}
+        layers = {match[1] for name in weights if (match := re.match(rf"{side}\.layers\.(\d+)\.", name))}
         most[f"{side}_layers"] = len(layers)
         first = weights.get(f"{side}.layers.0.fc1.weight")
         if first is not None and first.dim() == 2:

@@ -43,26 +43,26 @@ def check_vocabulary(args: Any, task: Any, *dictionaries: Dictionary) -> str:
     Raises:
         UserError: other symbols, or the same in another order, even if there are as many.
     """
-    found, expected = describe(*dictionaries), getattr(args, "vocabulary", None)
-    if expected and expected != found:
+    vocabulary, expected = describe(*dictionaries), getattr(args, "vocabulary", None)
+    if expected and expected != vocabulary:
         config = getattr(task, "args", None) or getattr(task, "cfg", None)
         raise UserError(
-            f"{getattr(config, 'data', 'the data folder')} has another vocabulary ({found}) than the one this "
+            f"{getattr(config, 'data', 'the data folder')} has another vocabulary ({vocabulary}) than the one this "
             f"checkpoint was trained with ({expected}): name the data folder of that training"
         )
-    write(args, "vocabulary", found)
-    return found
+    write(args, "vocabulary", vocabulary)
+    return vocabulary
 
 
 def check_same_vocabulary(checkpoint: Mapping[str, Any], expected: str | None, path: str) -> None:
-    """Refuse to go on from a loaded checkpoint that was trained with another vocabulary than this run's.
+    """Refuse to resume from a loaded checkpoint that was trained with another vocabulary than this run's.
 
     Raises:
         UserError: both are known and differ; names both.
     """
-    found = model_argument(checkpoint, "vocabulary")
-    if found and expected and found != expected:
+    stored = model_argument(checkpoint, "vocabulary")
+    if stored and expected and stored != expected:
         raise UserError(
-            f"{path} was trained with another vocabulary ({found}) than the data folder's ({expected}): "
+            f"{path} was trained with another vocabulary ({stored}) than the data folder's ({expected}): "
             "name the data folder of that training, or another --save-dir or --restore-file"
         )

@@ -147,7 +147,7 @@ def read_records(path: str | os.PathLike, **types: Types) -> list[dict[str, Any]
     """Read JSON records that stand one a line; a damaged line, as the last one after a kill, is noted and left out.
 
     Args:
-        path: the file; none is no records.
+        path: the file; if there is none, there are no records.
         **types: as in `read_record`.
     """
     try:

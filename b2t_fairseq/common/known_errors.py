@@ -135,8 +135,8 @@ KNOWN: Sequence[Known] = (
 def translate(kind: str, text: str, module: str) -> str | None:
     """Return our line for an error of class `kind` with `text`, raised in `module`, or None if `KNOWN` has none."""
     for known in KNOWN:
-        found = known.kind == kind and f"{module}.".startswith(known.module) and re.search(known.pattern, text)
-        if found:
-            line = known.line.format(text, *found.groups())
+        match = known.kind == kind and f"{module}.".startswith(known.module) and re.search(known.pattern, text)
+        if match:
+            line = known.line.format(text, *match.groups())
             return re.sub(r"--\w+", lambda option: option[0].replace("_", "-"), line)
     return None

@@ -1,4 +1,4 @@
-"""What a stack of layers is made of: told to the stack, to each layer and to the connection."""
+"""What a stack of layers is made of: given to the stack, to each layer and to the connection."""
 
 from dataclasses import dataclass
 

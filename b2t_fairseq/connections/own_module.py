@@ -32,7 +32,7 @@ def import_connection_module(module: str) -> str:
     except UserError:
         raise
     except Exception as error:  # whatever goes wrong in code of the user's
-        hint = "give the path of its .py file" if isinstance(error, ModuleNotFoundError) and not is_path else "mend it"
+        hint = "give the path of its .py file" if isinstance(error, ModuleNotFoundError) and not is_path else "fix it"
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"--connection-module {module} cannot be imported ({reason}): {hint}") from error
 

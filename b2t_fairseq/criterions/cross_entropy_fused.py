@@ -65,7 +65,7 @@ def fused(model, net_output: tuple, target: Tensor, smoothing: float, ignored: i
     return SmoothedCrossEntropy.apply(rows, target, smoothing, ignored)
 
 
-# The classes have the names of fairseq's, which its trainer compares with the checkpoint's before it goes on with it.
+# The classes have the names of fairseq's, which its trainer compares with the checkpoint's before it resumes.
 
 
 @register_criterion("cross_entropy_fused", dataclass=cross_entropy.CrossEntropyCriterionConfig)
@@ -73,10 +73,10 @@ class CrossEntropyCriterion(cross_entropy.CrossEntropyCriterion):
     """fairseq's `cross_entropy`."""
 
     def compute_loss(self, model, net_output: tuple, sample: Mapping, reduce: bool = True) -> tuple[Tensor, Tensor]:
-        found = fused(model, net_output, model.get_targets(sample, net_output), 0.0, self.padding_idx)
-        if found is None:
+        losses = fused(model, net_output, model.get_targets(sample, net_output), 0.0, self.padding_idx)
+        if losses is None:
             return super().compute_loss(model, net_output, sample, reduce=reduce)
-        loss = found[0].sum() if reduce else found[0]
+        loss = losses[0].sum() if reduce else losses[0]
         return loss, loss
 
 
@@ -88,9 +88,9 @@ class LabelSmoothedCrossEntropyCriterion(label_smoothed_cross_entropy.LabelSmoot
     """fairseq's `label_smoothed_cross_entropy`."""
 
     def compute_loss(self, model, net_output: tuple, sample: Mapping, reduce: bool = True) -> tuple[Tensor, Tensor]:
-        found = None
+        losses = None
         if not self.ignore_prefix_size:
-            found = fused(model, net_output, model.get_targets(sample, net_output), self.eps, self.padding_idx)
-        if found is None:
+            losses = fused(model, net_output, model.get_targets(sample, net_output), self.eps, self.padding_idx)
+        if losses is None:
             return super().compute_loss(model, net_output, sample, reduce=reduce)
-        return tuple(x.sum() if reduce else x.unsqueeze(-1) for x in found)  # unreduced, fairseq's are (N, 1)
+        return tuple(x.sum() if reduce else x.unsqueeze(-1) for x in losses)  # unreduced, fairseq's are (N, 1)

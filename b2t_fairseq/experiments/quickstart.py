@@ -143,10 +143,10 @@ class Plan:
 
 def what_there_is(checkpoints: Path, count: int, arguments: Sequence[str]) -> Sequence[str]:
     """Return the averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends."""
-    found = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
-    if len(found) >= count:
+    written = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    if len(written) >= count:
         return arguments
-    names = [str(path) for path in [*found, checkpoints / "checkpoint_last.pt"]]
+    names = [str(path) for path in [*written, checkpoints / "checkpoint_last.pt"]]
     return [*arguments[:3], "--inputs", *names, "--output", arguments[arguments.index("--output") + 1]]
 
 
@@ -185,8 +185,8 @@ def work(plan: Plan, seconds: dict[str, float]) -> bool:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with timed("corpus", seconds):
         counts = plan.task.prepare(plan.data)
-        told = ", ".join(f"{name}: {count}" for name, count in counts.items())
-        print(f"{plan.data}: {told}", file=sys.stderr)
+        sizes = ", ".join(f"{name}: {count}" for name, count in counts.items())
+        print(f"{plan.data}: {sizes}", file=sys.stderr)
         binarise = Chain("preprocess", plan.preprocess)
         run_chains([binarise], 1, 1, Display())
         if binarise.failure:
@@ -195,11 +195,11 @@ def work(plan: Plan, seconds: dict[str, float]) -> bool:
         jobs = min(plan.options.jobs or 2 * cores, len(plan.chains))
         run_chains(plan.chains, jobs, max(1, cores // jobs), Display())
     with timed("scores and report", seconds):
-        made = [make_row(chain, plan) for chain in plan.chains]
+        results = [make_row(chain, plan) for chain in plan.chains]
         baselines = plan.task.baselines(plan.data)
-        rows = [row for row, _ in made]
+        rows = [row for row, _ in results]
         rows += [report.Row(name, "baseline", scores=scores, checkpoint="none") for name, scores in baselines.items()]
-        histories = {chain.name: history for chain, (_, history) in zip(plan.chains, made, strict=True)}
+        histories = {chain.name: history for chain, (_, history) in zip(plan.chains, results, strict=True)}
         write_report(plan, rows, histories, seconds)
     return all(chain.failure is None or chain.failure.startswith("training failed") for chain in plan.chains)
 

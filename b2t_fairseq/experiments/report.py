@@ -101,7 +101,7 @@ def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> Non
 
 def by_name(scores: Mapping[str, Mapping[str, Score]]) -> dict:
     """Turn scores into plain dictionaries."""
-    return {test: {metric: score._asdict() for metric, score in found.items()} for test, found in scores.items()}
+    return {test: {metric: score._asdict() for metric, score in metrics.items()} for test, metrics in scores.items()}
 
 
 def write_results(

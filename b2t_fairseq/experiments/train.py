@@ -129,14 +129,14 @@ def count_gpus(options: argparse.Namespace) -> int:
         return options.gpus
     import torch
 
-    found = torch.cuda.device_count()
-    if found < (options.gpus or 1):
+    gpus = torch.cuda.device_count()
+    if gpus < (options.gpus or 1):
         asked = f", --gpus asks for {options.gpus}" if options.gpus else ""
         raise UserError(
-            f"{found or 'no'} GPU{'s' * (found > 1)} found{asked}: --gpus N --dry-run shows the command for a machine "
+            f"{gpus or 'no'} GPU{'s' * (gpus > 1)} found{asked}: --gpus N --dry-run shows the command for a machine "
             "with N GPUs, and --gpus N -- --cpu trains on N CPU processes"
         )
-    return options.gpus or found
+    return options.gpus or gpus
 
 
 def count_nodes(options: argparse.Namespace) -> int:
@@ -168,13 +168,13 @@ def facts(options: argparse.Namespace, training: Training) -> dict[str, Any]:
     """Describe what is trained, for training.json and the table's row."""
     chosen = {name: getattr(options, name) for name in ("task", "connection", "layers", "recipe", "seed", "precision")}
     batch = training.batch
-    made = {
+    counts = {
         "gpus": batch.gpus,
         "nodes": batch.nodes,
         "tokens_per_update": batch.tokens,
         "wanted_tokens_per_update": batch.wanted,
     }
-    return {**chosen, **made, "command": shown(training.command)}
+    return {**chosen, **counts, "command": shown(training.command)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

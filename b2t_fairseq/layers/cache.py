@@ -4,7 +4,7 @@ Stock decoding copies every cache twice a step, to follow the beam and to append
 sentence stand side by side, new ones are written behind them in place, and each hypothesis attends to those of its own
 ancestors: a compiled kernel (`native`) reads them by a small table of their positions, torch's operations get a mask.
 Following the beam reorders the table. Keys that no hypothesis descends from any more are squeezed out when they have
-become many. Keys and values of the source are held once a sentence, for all its hypotheses.
+become many. Keys and values of the source are held once per sentence, for all its hypotheses.
 
 Words: a *row* is a hypothesis, as in fairseq's generator, which keeps the `beam` rows of a *sentence* together:
 R = S x beam rows, row r of sentence r // beam. Each sentence has a *slot* in the buffers; when sentences are finished
@@ -31,7 +31,7 @@ class DecodingCache:
 
     Args:
         rows: R, at the first step.
-        beam: rows a sentence; R is a multiple of it.
+        beam: rows per sentence; R is a multiple of it.
         memory: (T_source, S, C), the encoder's output, if there is an encoder.
         memory_padding: (S, T_source) bool, True where the source is padding; None if nothing is.
     """
@@ -93,7 +93,7 @@ class DecodingCache:
 
     def hidden_keys(self, device: torch.device) -> Tensor | None:
         """(S, 1, beam, used) bool: which of a sentence's keys each of its rows must not see."""
-        if self.ancestors is None:  # one row a sentence: its keys stand in order
+        if self.ancestors is None:  # one row per sentence: its keys stand in order
             return None if self.hidden is None else self.hidden[:, None, None, :]
         everything = torch.ones(self.rows, self.used, dtype=torch.bool, device=device)
         own = torch.zeros_like(self.ancestors, dtype=torch.bool) if self.hidden is None else self.hidden
@@ -188,7 +188,7 @@ class DecodingCache:
         return bool((sentences == sentences[:, :1]).all())
 
     def keep(self, sentences: Tensor) -> None:
-        """Go on with these sentences (S',), in this order."""
+        """Keep only these sentences (S',), in this order."""
         everything = torch.arange(self.sentences, device=sentences.device)
         if torch.equal(sentences, everything):
             return

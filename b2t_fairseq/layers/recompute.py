@@ -128,10 +128,10 @@ class Recomputation(torch.autograd.Function):
         new = ctx.conditions.again(ctx.segment, inputs)
         wanted = [*ctx.own, *ctx.shared, *(x for x in inputs if x.requires_grad)]
         reached, arrived = zip(*((x, g) for x, g in zip(new, gradients, strict=True) if g is not None), strict=True)
-        found = iter(torch.autograd.grad(reached, wanted, arrived, allow_unused=True))
-        own = [put(next(found), place) for place in lasting]
-        shared = [next(found) for _ in ctx.shared]
-        return None, None, None, *own, *shared, *(next(found) if need else None for need in needs)
+        results = iter(torch.autograd.grad(reached, wanted, arrived, allow_unused=True))
+        own = [put(next(results), place) for place in lasting]
+        shared = [next(results) for _ in ctx.shared]
+        return None, None, None, *own, *shared, *(next(results) if need else None for need in needs)
 
 
 def autocast_settings(device: str) -> dict[str, Any]:

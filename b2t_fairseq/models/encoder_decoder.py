@@ -36,7 +36,7 @@ def drop_words(embedded: Tensor, rate: float, keep_first: bool = False) -> Tenso
 
 
 def without_layers(cfg, stack: Stack):
-    """What the base class is built from: no layers of its own, and the final norm that the connection wants."""
+    """Return the base class's configuration: no layers of its own, and the final norm that the connection wants."""
     cfg = copy.deepcopy(cfg)
     own = getattr(cfg, stack.config.side)
     own.layers, own.normalize_before = 0, stack.connection.has_final_norm
@@ -128,11 +128,11 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         super().__init__(without_layers(cfg, stack), dictionary, embed_tokens, no_encoder)
         adopt(self, cfg, stack)
         self.word_dropout = word_dropout
-        self.beam = 1  # rows a sentence; where there is an encoder, its output tells
+        self.beam = 1  # rows per sentence; where there is an encoder, its output says how many
         self.keeps_attention = False  # in training, too: set where a criterion reads it
 
     def embed(self, prev_output_tokens: Tensor, incremental_state: dict | None) -> tuple[Tensor, Tensor]:
-        """The decoder's input (B, T, C) and the tokens (B, T) it stands for: all, or the newest when decoding."""
+        """Return the decoder's input `(B, T, C)` and its tokens `(B, T)`: all, or only the newest when decoding."""
         positions = None
         if self.embed_positions is not None:
             positions = self.embed_positions(prev_output_tokens, incremental_state=incremental_state)

@@ -13,7 +13,7 @@ class ReorderedEncoderOut(Mapping):
     """fairseq's dictionary with its rows repeated, dropped or moved; made only if somebody reads it.
 
     fairseq's generator repeats the encoder's output `beam` times and reorders it at every step; our decoder reads it at
-    the first step only, once a sentence.
+    the first step only, once per sentence.
 
     Attributes:
         original: what the encoder returned.
@@ -28,17 +28,17 @@ class ReorderedEncoderOut(Mapping):
         return ReorderedEncoderOut(self.original, self.order.index_select(0, order), self._reorder)
 
     @cached_property
-    def made(self) -> dict:
+    def _reordered(self) -> dict:
         return self._reorder(self.original, self.order)
 
     def __getitem__(self, name: str):
-        return self.made[name]
+        return self._reordered[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.made)
+        return iter(self._reordered)
 
     def __len__(self) -> int:
-        return len(self.made)
+        return len(self._reordered)
 
 
 class LazyReordering(FairseqEncoder):
@@ -51,14 +51,14 @@ class LazyReordering(FairseqEncoder):
 
 
 def memory_of(encoder_out: Mapping) -> tuple[Tensor, Tensor | None]:
-    """The encoder states (T, B, C) and their padding (B, T), or None where nothing is padded."""
+    """Return the encoder states `(T, B, C)` and their padding `(B, T)`, None if nothing is padded."""
     paddings = encoder_out["encoder_padding_mask"]
     padding = paddings[0] if paddings else None
     return encoder_out["encoder_out"][0], padding if padding is not None and bool(padding.any()) else None
 
 
 def shared_memory(encoder_out: Mapping) -> tuple[Tensor, Tensor | None, int]:
-    """The same for incremental decoding, and the rows a sentence.
+    """Return the same for incremental decoding, and the number of rows per sentence.
 
     Where `encoder_out` repeats each sentence equally often, for a beam that is not too wide, that is how often, and the
     states are those of each sentence once; else 1, and the states are each row's own.

@@ -93,7 +93,7 @@ class B2TLanguageModel(PluginModel, TransformerLanguageModel):
         return model
 
     def set_beam_size(self, beam: int) -> None:
-        """Called by fairseq's generator; only speed depends on it."""
+        """Note the beam size, which fairseq's generator sets; only speed depends on it."""
         self.decoder.beam = beam
 
 
@@ -123,7 +123,7 @@ def build_embedding(args: Any, dictionary):
 
 
 def set_defaults(args: Any, connection: str, depth: int, sizes: dict[str, Any], drops_optional_norm: bool) -> None:
-    """What an architecture does: fill in what the user has left open. Idempotent: fairseq calls it twice."""
+    """Fill in what the user has left open, as an architecture does. Idempotent: fairseq calls it twice."""
     defaults = {"connection": connection, "decoder_layers": depth, **sizes}
     for name, value in defaults.items():
         if getattr(args, name, None) is None:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def one_of(choices) -> Any:
-    """An argparse type: a name out of `choices`; the error lists them."""
+    """Return an argparse type that accepts a name out of `choices`; its error lists them."""
 
     def check(name: str) -> str:
         if name not in choices:
@@ -41,7 +41,7 @@ HELP = {
 
 
 def add_connection_args(parser: ArgumentParser) -> None:
-    """`--connection*`; without argparse defaults, which would hide the architecture's."""
+    """Add the `--connection*` options, without argparse defaults, which would hide the architecture's."""
     forms: dict[str, dict[str, Any]] = {
         "connection": {"type": one_of(CONNECTIONS), "metavar": "NAME"},
         "connection_init": {"type": one_of(CHOICES), "metavar": "NAME"},
@@ -162,7 +162,7 @@ def apply_pruning(args: Any, *sides: str) -> None:
 def stack_config(
     args: Namespace | TransformerConfig, side: str, has_cross_attention: bool, other_depth: int | None
 ) -> StackConfig:
-    """The sizes of one stack, from fairseq's flat arguments (`encoder_layers`, `decoder_embed_dim`, ...)."""
+    """Return the sizes of one stack, from fairseq's flat arguments (`encoder_layers`, `decoder_embed_dim`, ...)."""
 
     def own(name: str) -> Any:
         return getattr(args, f"{side}_{name}")

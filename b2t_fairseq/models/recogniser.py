@@ -24,10 +24,10 @@ class Recogniser(S2THubInterface):
     def load(
         cls, checkpoint: str, data: str, beam: int = 5, config_yaml: str = "config.yaml", **overrides
     ) -> "Recogniser":
-        """A recogniser from a checkpoint and the prepared data folder it was trained on (dictionary and config).
+        """Load a recogniser from a checkpoint and the prepared data folder it was trained on (dictionary and config).
 
         Raises:
-            UserError: a file is missing, the checkpoint is no speech recogniser, or another vocabulary was its own.
+            UserError: a file is missing, or the checkpoint is not a speech recogniser or has another vocabulary.
         """
         config = Path(data) / config_yaml
         for path in (checkpoint, config):
@@ -57,13 +57,13 @@ class Recogniser(S2THubInterface):
 
     @classmethod
     def get_model_input(cls, task, audio: str | torch.Tensor) -> dict:
-        """A batch of one: features (1, frames, 80) of a file, or of a waveform (samples,) or (1, samples) at 16 kHz."""
+        """Return a batch of one: `(1, frames, 80)` of a file or a 16 kHz waveform `(samples,)` or `(1, samples)`."""
         if isinstance(audio, str | os.PathLike):
             return model_input(task, read_audio(audio), audio)
         return model_input(task, np.asarray(audio).reshape(-1), "the waveform")
 
     def transcribe(self, paths: Sequence[str | os.PathLike], cut: bool = False) -> Iterator[str | AudioError]:
-        """The text of each file, or what is wrong with it.
+        """Yield the text of each file, or what is wrong with it.
 
         Args:
             paths: WAV or FLAC files.
@@ -74,10 +74,10 @@ class Recogniser(S2THubInterface):
                 waveform = read_audio(path)
                 most = WINDOW + (self.limit - 1) * SHIFT
                 if len(waveform) > most:
-                    told = f"{path}: {len(waveform) / RATE:.1f} s long, the model takes at most {most / RATE:.1f} s"
+                    too_long = f"{path}: {len(waveform) / RATE:.1f} s long, the model takes at most {most / RATE:.1f} s"
                     if not cut:
-                        raise AudioError(f"{told}; split it, or use --cut")
-                    print(f"warning: {told}; the rest is cut off", file=sys.stderr)
+                        raise AudioError(f"{too_long}; split it, or use --cut")
+                    print(f"warning: {too_long}; the rest is cut off", file=sys.stderr)
                     waveform = waveform[:most]
                 sample = model_input(self.task, waveform, path)
                 text = self.get_prediction(self.task, self.model, self.generator, sample)
@@ -90,10 +90,10 @@ class Recogniser(S2THubInterface):
 
 
 def model_input(task, waveform: np.ndarray, name: str | os.PathLike) -> dict:
-    """A batch of one: the features (1, frames, 80) of a waveform (samples,) at 16 kHz.
+    """Return a batch of one: the features `(1, frames, 80)` of a 16 kHz waveform `(samples,)`.
 
     Raises:
-        AudioError: about the audio ``name``: it is too short, or has no features.
+        AudioError: the audio `name` is too short, or has no features.
     """
     features = finite(filter_banks(waveform), name)
     if len(features) < SHORTEST:

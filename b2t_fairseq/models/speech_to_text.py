@@ -133,14 +133,14 @@ class B2TSpeechToTextModel(PluginModel, s2t_transformer.S2TTransformerModel):
         config_yaml="config.yaml",
         **options,
     ):
-        """A recogniser from a checkpoint: ``.predict("speech.flac")``, ``.transcribe(["a.wav", "b.flac"])``.
+        """Return a recogniser from a checkpoint: `.predict("speech.flac")`, `.transcribe(["a.wav", "b.flac"])`.
 
         Args:
             model_name_or_path: the folder where the checkpoint is.
             checkpoint_file: its name.
             data_name_or_path: the prepared data folder, or, if it begins with a dot, its place seen from that folder.
             config_yaml: the name of the configuration in the data folder.
-            options: overrides of the checkpoint's arguments, such as ``beam=1``.
+            options: overrides of the checkpoint's arguments, such as `beam=1`.
         """
         from .recogniser import Recogniser
 
@@ -160,7 +160,7 @@ class B2TSpeechToTextModel(PluginModel, s2t_transformer.S2TTransformerModel):
 
 
 def build_stack(args: Any, side: str) -> Stack:
-    """The encoder's or the decoder's stack."""
+    """Build the encoder's or the decoder's stack."""
     flat = as_namespace(args)
     other_depth = flat.decoder_layers if side == "encoder" else flat.encoder_layers
     config = stack_config(flat, side, side == "decoder", other_depth)
@@ -169,7 +169,7 @@ def build_stack(args: Any, side: str) -> Stack:
 
 
 def set_defaults(args: Any, connection: str, depths: tuple[int, int], size: str) -> None:
-    """What an architecture does: fill in what the user has left open. Idempotent: fairseq calls it twice."""
+    """Fill in what the user has left open, as an architecture does. Idempotent: fairseq calls it twice."""
     defaults: dict[str, Any] = {"connection": connection, "connection_init": "auto", "connection_options": ""}
     defaults["conv_channels"] = SUBSAMPLER_CHANNELS[size]
     for side, depth in zip(("encoder", "decoder"), depths, strict=True):

@@ -71,7 +71,7 @@ class B2TTransformerModel(PluginModel, TransformerModel):
 
 
 def build_stack(cfg: TransformerConfig, side: str) -> Stack:
-    """The encoder's or the decoder's stack."""
+    """Build the encoder's or the decoder's stack."""
     other_depth = cfg.decoder.layers if side == "encoder" else cfg.encoder.layers
     attends_to_encoder = side == "decoder" and not cfg.no_cross_attention
     layerdrop = cfg.encoder.layerdrop if side == "encoder" else cfg.decoder.layerdrop
@@ -80,7 +80,7 @@ def build_stack(cfg: TransformerConfig, side: str) -> Stack:
 
 
 def set_defaults(args: Any, connection: str, depths: tuple[int, int], sizes: dict[str, int]) -> None:
-    """What an architecture does: fill in what the user has left open. Idempotent: fairseq calls it twice."""
+    """Fill in what the user has left open, as an architecture does. Idempotent: fairseq calls it twice."""
     defaults = {"connection": connection, "connection_init": "auto", "connection_options": ""}
     for side, depth in zip(("encoder", "decoder"), depths, strict=True):
         defaults |= {f"{side}_layers": depth, f"{side}_word_dropout": 0.0}

@@ -123,11 +123,11 @@ class FairseqFusedAdam(FairseqOptimizer):
 
     def gradient_norm(self, aggregate_norm_fn=None) -> Tensor:
         """Return the norm of the gradients as they are, not yet scaled; fairseq's is slow for hundreds of tensors."""
-        found = [p for p in self.params if p.grad is not None]
-        kinds = {(p.grad.device, p.grad.dtype) for p in found}
-        if len(kinds) != 1 or kinds.pop()[1] != torch.float32 or any(hasattr(p, "expert") for p in found):
+        trained = [p for p in self.params if p.grad is not None]
+        kinds = {(p.grad.device, p.grad.dtype) for p in trained}
+        if len(kinds) != 1 or kinds.pop()[1] != torch.float32 or any(hasattr(p, "expert") for p in trained):
             return utils.clip_grad_norm_(self.params, 0, aggregate_norm_fn)
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([p.grad for p in found])))
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm([p.grad for p in trained])))
         return norm if aggregate_norm_fn is None else aggregate_norm_fn(norm)
 
     def step(self, closure=None, scale: float = 1.0, groups=None) -> None:

@@ -34,6 +34,6 @@ class UnigramBaseline:
     def evaluate(self, lines: Sequence[str]) -> Evaluation:
         """Return the bits for each token of a text."""
         words = [word for line in lines for word in (*line.split(), END)]
-        found = Counter(self.counts.get(word, self.counts[UNKNOWN]) for word in words)
-        bits = -sum(times * math.log2(count / self.total) for count, times in found.items())
+        occurrences = Counter(self.counts.get(word, self.counts[UNKNOWN]) for word in words)
+        bits = -sum(times * math.log2(count / self.total) for count, times in occurrences.items())
         return Evaluation(bits / len(words), len(words), "1", "0")

@@ -13,7 +13,7 @@ SECONDS_BETWEEN_LINES = 10
 
 
 class Display:
-    """One tqdm bar per running command, or, if stderr is no terminal, one line per command every ten seconds."""
+    """One tqdm bar per running command, or, if stderr is not a terminal, one line per command every ten seconds."""
 
     def __init__(self, bars: bool | None = None):
         self.bars = sys.stderr.isatty() if bars is None else bars
@@ -84,8 +84,8 @@ class History:
     def read(self, lines: Iterable[str]) -> "History":
         """Add the log's lines: `… | INFO | train_inner | {"num_updates": "10", "nll_loss": "9.1", …}`."""
         for line in lines:
-            _, found, body = line.partition("{")
-            if not found or not line.rstrip().endswith("}"):
+            _, brace, body = line.partition("{")
+            if not brace or not line.rstrip().endswith("}"):
                 if "num. shared model params:" in line:
                     self.parameters = int(line.rpartition("num. trained: ")[2].rstrip(")\n ").replace(",", ""))
                 continue

@@ -1,7 +1,7 @@
 """Commands in child processes: done markers, progress, and a clean end whatever happens to the parent.
 
 A command is done when its marker holds the command's fingerprint; whoever starts again repeats only what is not done.
-Children run in process groups of their own and die with the parent, so nothing goes on training unseen.
+Children run in process groups of their own and die with the parent, so nothing continues to train unseen.
 """
 
 import hashlib

@@ -156,7 +156,7 @@ def supervise(command: Sequence[str], output: Path, watch: Watch, facts: Mapping
             child.terminate()
 
     before = {number: signal.signal(number, hand_on) for number in STOP_SIGNALS}
-    # Workers are sessions of their own: without torchrun, were it killed, they would go on unseen, and hold our pipe.
+    # Workers are sessions of their own: if torchrun were killed, they would continue unseen and hold our pipe.
     threading.Thread(target=lambda: (child.wait(), end_processes(mark)), daemon=True).start()
     try:
         with open(output / name, "a", encoding="utf-8") as log:
@@ -195,7 +195,7 @@ def end_processes(mark: str) -> None:
 
 def follow(child: subprocess.Popen, log, watch: Watch) -> tuple[str | None, str | None]:
     """Show and keep what the child prints; return why it was ended, if it was, and its own best sentence."""
-    verdict, found = None, {}
+    verdict, sentences = None, {}
     for line in child.stdout:
         sys.stdout.write(line)
         sys.stdout.flush()
@@ -203,11 +203,11 @@ def follow(child: subprocess.Popen, log, watch: Watch) -> tuple[str | None, str 
         log.flush()
         for mark in SENTENCES:
             if mark in line:
-                found.setdefault(mark, line.partition(mark)[2].strip() or line.strip())
+                sentences.setdefault(mark, line.partition(mark)[2].strip() or line.strip())
                 break
         if verdict is None and (verdict := watch.verdict(line)):
             child.terminate()
-    return verdict, next((found[mark] for mark in SENTENCES if mark in found), None)
+    return verdict, next((sentences[mark] for mark in SENTENCES if mark in sentences), None)
 
 
 def report(status: int, verdict: str | None, why: str | None, asked: bool, checkpoints: Path, log: Path) -> int:
@@ -225,8 +225,8 @@ def report(status: int, verdict: str | None, why: str | None, asked: bool, check
         return said(STOPPED, f"stopped as asked, after update {marker.get('updates', '(unknown)')}; {where}")
     if asked:
         return said(STOPPED, f"stopped as asked before the checkpoint was written; {where}")
-    told = f": {why}" if why else f" with status {status}"
-    return said(ACCIDENT, f"a process of the training ended{told} (see {log}); {where}")
+    reason = f": {why}" if why else f" with status {status}"
+    return said(ACCIDENT, f"a process of the training ended{reason} (see {log}); {where}")
 
 
 def said(status: int, sentence: str) -> int:

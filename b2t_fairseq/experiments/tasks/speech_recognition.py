@@ -112,8 +112,8 @@ class SpeechRecognition(Task):
             )
         self.splits = self.find_splits()
         self.tests = [name for name in self.splits if not name.startswith("train") and not layout.is_validation(name)]
-        for kind, found in (("train", self.training), ("dev or valid", self.validation), ("test", self.tests)):
-            if not found:
+        for kind, splits in (("train", self.training), ("dev or valid", self.validation), ("test", self.tests)):
+            if not splits:
                 raise UserError(f"{self.source} has no {kind} split: the quickstart needs one for each purpose")
 
     def find_splits(self) -> list[str]:

@@ -28,9 +28,9 @@ def _make_parse(original):
     def parse_args_and_arch(parser, input_args=None, *args, **kwargs):
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         early.add_argument("--connection-module")
-        found, rest = early.parse_known_args(input_args)
-        if found.connection_module:
-            import_connection_module(found.connection_module)
+        options, rest = early.parse_known_args(input_args)
+        if options.connection_module:
+            import_connection_module(options.connection_module)
             if "--max-update" not in parser._option_string_actions:
                 input_args = rest  # a command that does not train has no options of the model's
         return original(parser, input_args, *args, **kwargs)

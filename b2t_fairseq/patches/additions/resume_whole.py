@@ -46,7 +46,7 @@ def _make(original):
 
 
 def _agreed(cfg: Any, trainer: Any) -> tuple[str | None, str | None, str | None]:
-    """What rank 0 has decided: another file to resume from, a note about it, an error."""
+    """Return what rank 0 has decided: another file to resume from, a note about it, an error."""
     if trainer.data_parallel_world_size == 1:
         return _decided(cfg)
     mine = _decided(cfg) if trainer.data_parallel_rank == 0 else None

@@ -97,10 +97,10 @@ def _make_call_main(original):
 
 def _make_parse(original):
     def parse_args_and_arch(parser, *args, **kwargs):
-        found = original(parser, *args, **kwargs)
-        namespace = found[0] if isinstance(found, tuple) else found
+        parsed = original(parser, *args, **kwargs)
+        namespace = parsed[0] if isinstance(parsed, tuple) else parsed
         check(vars(namespace) if isinstance(namespace, Namespace) else {})
-        return found
+        return parsed
 
     return parse_args_and_arch
 
@@ -111,10 +111,10 @@ def _make_preprocessing_parser(original):
         parse_args = parser.parse_args
 
         def parse_and_check(*args, **kwargs):
-            found = parse_args(*args, **kwargs)
-            check_ranges(vars(found))
-            check_texts(found)
-            return found
+            options = parse_args(*args, **kwargs)
+            check_ranges(vars(options))
+            check_texts(options)
+            return options
 
         parser.parse_args = parse_and_check
         return parser

@@ -38,9 +38,9 @@ def _make_parse(original):
     def parse_args_and_arch(parser, input_args=None, *args, **kwargs):
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         early.add_argument("--trust-checkpoint", action="store_true")
-        found, rest = early.parse_known_args(input_args)
-        trust.trust_checkpoints(found.trust_checkpoint)
-        return original(parser, rest if found.trust_checkpoint else input_args, *args, **kwargs)
+        options, rest = early.parse_known_args(input_args)
+        trust.trust_checkpoints(options.trust_checkpoint)
+        return original(parser, rest if options.trust_checkpoint else input_args, *args, **kwargs)
 
     return parse_args_and_arch
 

@@ -66,7 +66,7 @@ def compare(facts: Mapping[str, str]) -> None:
 
 
 def difference(all_facts: list[Mapping[str, str]]) -> str | None:
-    """What differs between the workers, as one line; None if nothing does."""
+    """Return what differs between the workers, as one line; None if nothing does."""
     names = dict.fromkeys(name for facts in all_facts for name in facts)
     different = [name for name in names if len({facts.get(name, "nothing") for facts in all_facts}) > 1]
     if not different:
@@ -85,24 +85,24 @@ def _ranks(ranks: list[int]) -> str:
 
 
 def arguments(cfg: Any) -> dict[str, str]:
-    """The arguments that matter, by the names of their options."""
+    """Return the arguments that matter, by the names of their options."""
     return dict(sorted(_flat(OmegaConf.to_container(cfg) if isinstance(cfg, DictConfig) else cfg).items()))
 
 
 def _flat(values: Any, group: str = "") -> dict[str, str]:
-    found = {}
+    options = {}
     for name, value in (vars(values) if isinstance(values, Namespace) else values).items():
         if name in MAY_DIFFER:
             continue
         if isinstance(value, (Mapping, Namespace)):
-            found |= _flat(value, name)
+            options |= _flat(value, name)
         else:
-            found["--" + (group if name == "_name" else name).replace("_", "-")] = str(value)
-    return found
+            options["--" + (group if name == "_name" else name).replace("_", "-")] = str(value)
+    return options
 
 
 def model_facts(trainer: Any) -> dict[str, str]:
-    """What the model says of itself; of any other model its parameters."""
+    """Return the signature and vocabulary of a model of ours, and any model's parameter shapes."""
     model = trainer._model
     shapes = repr([(name, tuple(value.shape)) for name, value in model.named_parameters()])
     facts = {name: str(getattr(model, name)) for name in ("signature", "vocabulary") if getattr(model, name, None)}

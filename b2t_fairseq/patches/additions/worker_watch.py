@@ -57,10 +57,10 @@ def _make_parse(original):
     def parse_args_and_arch(parser, input_args=None, *args, **kwargs):
         early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         early.add_argument(OPTION)
-        found, rest = early.parse_known_args(input_args)
-        if found.distributed_timeout is not None:
-            seconds(found.distributed_timeout)
-            os.environ[VARIABLE] = found.distributed_timeout
+        options, rest = early.parse_known_args(input_args)
+        if options.distributed_timeout is not None:
+            seconds(options.distributed_timeout)
+            os.environ[VARIABLE] = options.distributed_timeout
             input_args = rest
         return original(parser, input_args, *args, **kwargs)
 
@@ -96,10 +96,10 @@ def _make_call_main(original):
 
 
 def said_by_worker(trace: str) -> str | None:
-    """The user's mistake at the end of a spawned worker's traceback; None for any other error."""
+    """Return the user's mistake at the end of a spawned worker's traceback; None for any other error."""
     last = trace.rstrip().rpartition("\n")[2]
-    found = re.match(r"b2t_fairseq\.[\w.]*Error: (.*)", last)
-    return found[1] if found else None
+    match = re.match(r"b2t_fairseq\.[\w.]*Error: (.*)", last)
+    return match[1] if match else None
 
 
 def _make_load(original):
@@ -165,7 +165,7 @@ class Watch:
         self.updated = self.updated or is_update
 
     def slow(self) -> "Watch":
-        """A block that may take long."""
+        """Return a context manager for a block that may take long."""
         return self
 
     def __enter__(self) -> None:
@@ -222,7 +222,7 @@ class Watch:
         self.advanced, self.exchanged = (now, None), now
 
     def verdict(self, now: float) -> tuple[list[int], str] | None:
-        """The workers to blame, and what is wrong with them; None while all is well."""
+        """Return the workers to blame, and what is wrong with them; None while all is well."""
         records = [record or {"slow": True, "starting": True} for _, record in self.heard.values()]
         # an update takes all of them, so one that knows of its first speaks for all
         starting = not self.updated and all(record["starting"] for record in records)
@@ -258,7 +258,7 @@ class Watch:
         return f"rank {rank} ({record['host']}, process {record['pid']})" if record else f"rank {rank}"
 
     def _kill(self, record: dict) -> None:
-        """A stopped worker heeds nobody: end one that the same parent has started."""
+        """Kill a stopped worker that the same parent has started: it does not react to anything else."""
         if all(record.get(key) == self.me[key] for key in ("host", "parent")) and record["pid"] != self.me["pid"]:
             try:
                 with open(f"/proc/{record['pid']}/stat", encoding="utf-8") as stat:
@@ -269,7 +269,7 @@ class Watch:
 
 
 def _make_excepthook(original):
-    """What a worker says when another one has ended: one line, as the other one's message is the one to read."""
+    """Say in one line that another worker has ended: its message is the one to read."""
 
     def excepthook(kind, error, traceback):
         if os.environ.get("B2T_TRACEBACK") or not connection_lost(error):

@@ -137,7 +137,7 @@ def _raised_by_torch(error: Exception) -> bool:
 
 
 def _with_plain_numbers(state: Any) -> Any:
-    """A checkpoint whose meters and scores hold numbers and lists instead of numpy's; the values stay."""
+    """Return the checkpoint with plain numbers and lists for numpy's in its meters and scores; the values stay."""
     if not isinstance(state, dict) or not isinstance(state.get("extra_state"), dict):
         return state
     extra = {k: _plain(v) if k in ("metrics", "val_loss", "best") else v for k, v in state["extra_state"].items()}
