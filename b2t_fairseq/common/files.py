@@ -144,7 +144,7 @@ def read_record(path: str | os.PathLike, **types: Types) -> dict[str, Any] | Non
 
 
 def read_records(path: str | os.PathLike, **types: Types) -> list[dict[str, Any]]:
-    """Read JSON records that stand one a line; a damaged line, as the last one after a kill, is noted and left out.
+    """Read JSON records that stand one per line; a damaged line, as the last one after a kill, is noted and left out.
 
     Args:
         path: the file; if there is none, there are no records.
