@@ -260,7 +260,7 @@ def test_keys_without_descendants_are_squeezed_out(padding, monkeypatch):
     cache, squeezed = decode()
     assert cache.length == 40 and 40 <= cache.used < 80
     assert {buffer.size(3) for buffer in cache.written.values()} == {128}  # nothing had to grow
-    monkeypatch.setattr(DecodingCache, "squeeze", lambda cache: None)
+    monkeypatch.setattr(DecodingCache, "squeeze", lambda cache, ancestors: None)
     cache, kept = decode()
     assert cache.used == 160
     for a, b in zip(squeezed, kept, strict=True):
