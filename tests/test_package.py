@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 CACHES = shutil.ignore_patterns("__pycache__", ".*_cache")
 AT_THE_TOP = shutil.ignore_patterns(
-    ".git", ".venv*", "build", "dist", "*.egg-info", "runs", "outputs", "data", "shared"
+    ".git", ".hypothesis", ".venv*", "build", "dist", "*.egg-info", "runs", "outputs", "data", "shared"
 )
 
 
