@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.metadata
 import io
+import logging
 import os
 import re
 import sys
@@ -165,6 +166,7 @@ def quiet_hydra() -> None:
             raise job._return_value
         return job._return_value
 
+    logging.getLogger("fairseq_cli.hydra_train").setLevel(logging.ERROR)  # what it warns of, the error line says
     os.environ["HYDRA_FULL_ERROR"] = "1"
     JobReturn.return_value = property(return_value, JobReturn.return_value.fset)
 

@@ -42,6 +42,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
+def no_stale_log_handlers():
+    """Take away log handlers that a command left behind in this process, with the output of an earlier test."""
+    named = (logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger))
+    for logger in (logging.root, *named):
+        for handler in logger.handlers[:]:
+            if type(handler) is logging.StreamHandler and handler.stream not in (sys.__stdout__, sys.__stderr__):
+                logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
 def excepthook(monkeypatch):
     """Take back the hook that torch's `init_process_group` sets, which would stay for all later tests."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
