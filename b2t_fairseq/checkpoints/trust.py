@@ -217,9 +217,10 @@ def check_sizes(model: Any, weights: Mapping[str, Any], path: str) -> None:
     largest = max((max(w.shape, default=0) for w in weights.values() if hasattr(w, "shape")), default=0)
     most = {}
     for side in ("decoder",) if is_language_model else ("encoder", "decoder"):
-        layers = {match[1] for name in weights if (match := re.match(rf"{side}\.layers\.(\d+)\.", name))}
+        # a speech encoder's are called transformer_layers
+        layers = {match[1] for name in weights if (match := re.match(rf"({side}\.\w*layers\.\d+)\.", name))}
         most[f"{side}_layers"] = len(layers)
-        first = weights.get(f"{side}.layers.0.fc1.weight")
+        first = next((weights.get(f"{layer}.fc1.weight") for layer in sorted(layers)), None)
         if first is not None and first.dim() == 2:
             most[f"{side}_ffn_embed_dim"], most[f"{side}_embed_dim"] = first.shape
     for name, size in _sizes(model):

@@ -5,11 +5,13 @@ import pickle
 import random
 import subprocess
 import zipfile
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from builders import build, build_language_model, build_speech
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu, load_model_ensemble_and_task
 from fairseq.logging import meters
 from numpy._core.multiarray import _reconstruct, scalar
@@ -226,3 +228,19 @@ def test_sizes_of_a_language_model_are_checked(folder, command, tmp_path):
     state["cfg"]["model"]["decoder_layers"] = 10**7
     status, line = command("eval-lm", save(state, tmp_path / "evil.pt"))
     assert status == 2 and "decoder_layers" in line
+
+
+@pytest.mark.parametrize(
+    ("arch", "make", "sizes"),
+    [
+        ("transformer_b2t_6_6", build, {"encoder_layers": 3, "decoder_layers": 2, "encoder_embed_dim": 32}),
+        ("s2t_transformer_b2t_6_6", build_speech, {"encoder_layers": 3, "decoder_layers": 2, "conv_channels": 16}),
+        ("transformer_lm_b2t", build_language_model, {"decoder_layers": 3, "decoder_embed_dim": 32}),
+    ],
+)
+def test_sizes_of_the_weights_are_taken_for_every_kind_of_model(arch, make, sizes):
+    weights = make(arch).state_dict()
+    trust.check_sizes(Namespace(arch=arch, **sizes), weights, "good.pt")
+    for name in sizes:
+        with pytest.raises(UserError, match=f"its {name} is"):
+            trust.check_sizes(Namespace(arch=arch, **{**sizes, name: 5000}), weights, "evil.pt")
