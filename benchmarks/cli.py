@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from b2t_fairseq.common.command_line import Parser, not_negative, positive
 from b2t_fairseq.common.errors import UserError
+from b2t_fairseq.common.machine import busy, machine
 
 from . import cases as all_cases
 from . import report
 from .cases import Case
 from .compare import best_speed, compare
-from .machine import busy, machine
 from .sides import Side, SideFailed
 
 EPILOG = """CASE is a name, the beginning of names (train, train-18-18, decode) or a pattern ('train-*-fused'); --list

@@ -8,23 +8,23 @@ done or has been changed, and nothing is ever overwritten by other options. What
 import argparse
 import contextlib
 import logging
-import os
 import signal
 import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
-from ..common.command_line import Parser, forget_import_time_logging, ours
+from ..common.command_line import Parser, forget_import_time_logging
 from ..common.errors import UserError
 from ..common.files import locked, write_atomically
-from ..connections.registry import get_connection
+from ..connections import CONNECTIONS, get_connection
 from . import report
-from .jobs.progress import Display, History, training_counter
-from .jobs.runner import Chain, Command, fingerprint, run_chains
-from .recipes import flags, read_recipe
+from .cells import Cell, check_depths, cores, prepared_data
+from .jobs.progress import Display, History
+from .jobs.runner import Chain, Command, run_chains
+from .recipes import read_recipe
 from .tasks import TASKS
 from .tasks.base import Task
 
@@ -66,7 +66,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     task.add_options(add)
     options = parser.parse_args(arguments)
     options.connections = [name.strip() for name in options.connections.split(",") if name.strip()]
-    options.depths = depths(options.layers, task.layers)
+    check_depths(options.layers, task)
     for name, least in (("updates", 1), ("vocab_size", 10), ("jobs", 1)):
         value = getattr(options, name, None)
         if value is not None and value < least:
@@ -75,16 +75,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--connections needs different names, as in post,pre,b2t")
     for name in options.connections:
         get_connection(name)  # refuses an unknown one
-    options.recipe = read_recipe(options.config, task.blocks)
+    options.recipe = read_recipe(options.config, task.blocks, CONNECTIONS)
     return options
-
-
-def depths(text: str, example: str) -> tuple[int, ...]:
-    """Parse `18-18` -> (18, 18): as many numbers as the task has stacks."""
-    numbers = text.split("-")
-    if len(numbers) != len(example.split("-")) or not all(number.isdecimal() and int(number) for number in numbers):
-        raise UserError(f"--layers {text}: write the number of layers of each stack, as in {example}")
-    return tuple(map(int, numbers))
 
 
 class Plan:
@@ -94,46 +86,25 @@ class Plan:
         self.options, self.recipe = options, options.recipe
         self.task: Task = TASKS[options.task](options)
         self.root = Path(options.output)
-        self.prepared = self.task.fingerprint()
-        self.data = self.root / f"data-{self.prepared[:8]}"
-        self.preprocess = []
-        if arguments := self.task.preprocess(self.data):
-            self.preprocess = [Command("preprocess", arguments, self.data, "preprocess", depends=self.prepared)]
-            self.prepared = self.preprocess[0].fingerprint
+        self.data, self.binarise = prepared_data(self.task, self.root)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Return what is trained: one cell for each connection."""
+        recipe_name = Path(self.options.config).stem
+        places = self.task, self.data, self.binarise, self.root
+        what = self.options.layers, self.recipe, recipe_name, None, self.options.updates
+        return [Cell(*places, connection, *what) for connection in self.options.connections]
 
     @cached_property
     def chains(self) -> list[Chain]:
-        """Return what is run for each connection; asked for when the data are there, since their size is shown."""
-        return [Chain(name, self.plan_connection(name)) for name in self.options.connections]
+        """Return what is run for each cell; asked for when the data are there, since their size is shown."""
+        return [cell.chain for cell in self.cells]
 
-    def plan_connection(self, connection: str) -> list[Command]:
-        """Plan training, averaging and one evaluation for each test set."""
-        train = dict(self.recipe["train"])
-        last = self.recipe["average"].get("num-update-checkpoints", 1)
-        if self.options.updates is not None:
-            interval = max(1, self.options.updates // last)  # a short training still ends with enough checkpoints
-            train |= {"max-update": self.options.updates}
-            train["save-interval-updates"] = min(train["save-interval-updates"], interval)
-        label = f"{connection} {self.options.layers}"
-        data, options = self.task.train(self.data)
-        what = [*self.task.architecture(connection), *options, *flags(train)]
-        key = fingerprint(self.prepared, *what)
-        folder = self.root / f"{connection}-{self.options.layers}-{key[:8]}"
-        checkpoints, averaged = folder / "checkpoints", folder / "averaged.pt"
-        arguments = ours("train", *data, "--save-dir", str(checkpoints), *what)
-        count, total = training_counter(), train["max-update"]
-        commands = [Command(f"train {label}", arguments, folder, "train", total, count, True, self.prepared)]
-        arguments = [sys.executable, "-m", "b2t_fairseq.average_checkpoints", "--inputs", str(checkpoints)]
-        arguments += ["--output", str(averaged), *flags(self.recipe["average"])]
-        settle, depends = partial(what_there_is, checkpoints, last), commands[-1].fingerprint
-        commands.append(Command(f"average {label}", arguments, folder, "average", depends=depends, settle=settle))
-        depends = commands[-1].fingerprint
-        for test in self.task.tests:
-            block, name = flags(self.recipe[self.task.command]), f"evaluate {label} {test}"
-            arguments = self.task.evaluate(self.data, averaged, test, block)
-            total, count = self.task.progress(self.data, test)
-            commands.append(Command(name, arguments, folder, f"evaluate-{test}", total, count, depends=depends))
-        return commands
+    @property
+    def preprocess(self) -> list[Command]:
+        """Return what binarises the corpus: one command or none."""
+        return [self.binarise] if self.binarise else []
 
     def lines(self) -> list[str]:
         """Return the plan as text: what `--dry-run` prints."""
@@ -141,48 +112,20 @@ class Plan:
         return [f"# {self.task.corpus_line()} -> {self.data}", *map(str, commands)]
 
 
-def what_there_is(checkpoints: Path, count: int, arguments: Sequence[str]) -> Sequence[str]:
-    """Return the averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends."""
-    written = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
-    if len(written) >= count:
-        return arguments
-    names = [str(path) for path in [*written, checkpoints / "checkpoint_last.pt"]]
-    return [*arguments[:3], "--inputs", *names, "--output", arguments[arguments.index("--output") + 1]]
-
-
-def make_row(chain: Chain, plan: Plan) -> tuple[report.Row, History]:
-    """Build a connection's row from its folder's results; what cannot be scored is a failure of its chain."""
-    folder = chain.commands[0].folder
-    history = History()
-    with contextlib.suppress(OSError), open(folder / "train.log", encoding="utf-8", errors="replace") as log:
-        history.read(log)
-    row = report.Row(chain.name, parameters=history.parameters, checkpoint=str(folder / "averaged.pt"))
+def make_row(cell: Cell, counts: Mapping[str, int], threads: int) -> report.Row:
+    """Build a connection's row from its cell; what cannot be scored is a failure of its chain."""
+    result, history = cell.finish(counts, threads), cell.history()
+    row = report.Row(cell.connection, parameters=history.parameters, checkpoint=str(cell.averaged))
     if history.train:
         row.train_perplexity, row.valid_perplexity = history.train_perplexity(), history.valid_perplexity()
-    if chain.failure is None:
-        row.signature = signature(folder / "averaged.pt")
-        try:
-            row.scores = {
-                test: plan.task.score(plan.data, folder / f"evaluate-{test}.log", test) for test in plan.task.tests
-            }
-        except UserError as error:
-            chain.failure = f"no score: {error}"
-    row.failure = chain.failure
-    return row, history
-
-
-def signature(checkpoint: Path) -> str:
-    """Return the signature that a checkpoint carries."""
-    from fairseq.checkpoint_utils import load_checkpoint_to_cpu
-
-    from ..checkpoints.signature import signature_of
-
-    return signature_of(load_checkpoint_to_cpu(str(checkpoint))) or "connection:unknown"
+    row.failure = cell.chain.failure
+    if result is not None and result["scores"]:
+        row.signature, row.scores = result["signature"], cell.scores()
+    return row
 
 
 def work(plan: Plan, seconds: dict[str, float]) -> bool:
     """Run what is not done and write the report; return whether every chain ended without an accident."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with timed("corpus", seconds):
         counts = plan.task.prepare(plan.data)
         sizes = ", ".join(f"{name}: {count}" for name, count in counts.items())
@@ -192,14 +135,14 @@ def work(plan: Plan, seconds: dict[str, float]) -> bool:
         if binarise.failure:
             raise UserError(binarise.failure)
     with timed("training, averaging, evaluation", seconds):
-        jobs = min(plan.options.jobs or 2 * cores, len(plan.chains))
-        run_chains(plan.chains, jobs, max(1, cores // jobs), Display())
+        jobs = min(plan.options.jobs or 2 * cores(), len(plan.chains))
+        threads = max(1, cores() // jobs)
+        run_chains(plan.chains, jobs, threads, Display())
     with timed("scores and report", seconds):
-        results = [make_row(chain, plan) for chain in plan.chains]
+        results = [make_row(cell, counts, threads) for cell in plan.cells]
         baselines = plan.task.baselines(plan.data)
-        rows = [row for row, _ in results]
-        rows += [report.Row(name, "baseline", scores=scores, checkpoint="none") for name, scores in baselines.items()]
-        histories = {chain.name: history for chain, (_, history) in zip(plan.chains, results, strict=True)}
+        rows = [*results, *(report.Row(name, "baseline", scores=s, checkpoint="none") for name, s in baselines.items())]
+        histories = {cell.connection: cell.history() for cell in plan.cells}
         write_report(plan, rows, histories, seconds)
     return all(chain.failure is None or chain.failure.startswith("training failed") for chain in plan.chains)
 

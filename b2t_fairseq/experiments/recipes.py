@@ -32,8 +32,8 @@ def configs_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "configs"
 
 
-def read_recipe(path: str | os.PathLike, blocks: tuple[str, ...]) -> dict[str, Block]:
-    """Read a recipe that must hold exactly `blocks`, each a flat mapping of options.
+def read_recipe(path: str | os.PathLike, blocks: tuple[str, ...], optional: Iterable[str] = ()) -> dict[str, Block]:
+    """Read a recipe that must hold `blocks` and may hold `optional` ones, each a flat mapping of options.
 
     Raises:
         UserError: a missing or malformed file, an unknown or missing block, a nested value.
@@ -46,7 +46,7 @@ def read_recipe(path: str | os.PathLike, blocks: tuple[str, ...]) -> dict[str, B
         raise UserError(f"recipe {path}: {(error.strerror or str(error)).lower()}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(recipe, dict) or set(recipe) != set(blocks):
+    if not isinstance(recipe, dict) or set(recipe) - set(optional) != set(blocks):
         present = ", ".join(map(str, recipe)) if isinstance(recipe, dict) else "none"
         raise UserError(f"recipe {path} must hold the blocks {', '.join(blocks)}; it holds: {present}")
     for name, block in recipe.items():

@@ -16,7 +16,8 @@ from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.files import locked
 from b2t_fairseq.corpora.embedded import english_german
 from b2t_fairseq.experiments import text_data
-from b2t_fairseq.experiments.quickstart import Plan, main, parse, what_there_is
+from b2t_fairseq.experiments.cells import what_there_is
+from b2t_fairseq.experiments.quickstart import Plan, main, parse
 from b2t_fairseq.experiments.recipes import configs_folder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -73,6 +73,7 @@ class History:
         train: update -> label-free negative log-likelihood per token in bits, averaged over the log interval.
         valid: the same on the validation set.
         parameters: the number of trained parameters.
+        seconds: how long the training ran, over all its starts.
     """
 
     train: dict[int, float] = field(default_factory=dict)
@@ -80,6 +81,8 @@ class History:
     parameters: int | None = None
     updates: int | None = None
     remark: str = ""
+    seconds: float = 0.0
+    wall: float = 0.0  # of the current start
 
     def read(self, lines: Iterable[str]) -> "History":
         """Add the log's lines: `… | INFO | train_inner | {"num_updates": "10", "nll_loss": "9.1", …}`."""
@@ -98,6 +101,9 @@ class History:
                 self.updates = int(facts["num_updates"])
                 self.train[self.updates] = float(nll)
                 self.remark = f"ppl {facts['ppl']}, {facts['ups']} updates/s"
+                wall = float(facts.get("wall", self.wall))
+                self.seconds += wall - self.wall if wall >= self.wall else wall
+                self.wall = wall
             elif (nll := facts.get("valid_nll_loss", facts.get("valid_loss"))) is not None:
                 self.valid[int(facts["valid_num_updates"])] = float(nll)
         return self

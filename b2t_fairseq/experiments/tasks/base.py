@@ -110,8 +110,8 @@ class Task(ABC):
         summary: what is learned at laptop scale, for `quickstart --help`.
         reads: what `--data` reads, for the same.
         shows_log: whether the quickstart's table shows the training log's perplexities beside the scores.
-        options: the quickstart's command line: `data` (a folder or file, or None for the embedded corpus), `depths`
-            (`layers` as numbers), `recipe` (the blocks read), and what `add_options` added.
+        options: the quickstart's command line: `data` (a folder or file, or None for the embedded corpus), `config`,
+            `recipe` (the blocks read), and what `add_options` added.
     """
 
     name: ClassVar[str]
@@ -174,6 +174,15 @@ class Task(ABC):
         """
 
     @classmethod
+    def read_hypotheses(cls, output: Path, references: Sequence[str]) -> list[str] | None:
+        """Return what a model wrote for each reference, from the evaluating command's log; None if it writes nothing.
+
+        Raises:
+            UserError: the output is not complete, or is of other references.
+        """
+        return None
+
+    @classmethod
     def compare(cls, systems: Mapping[str, Path], references: Sequence[str]) -> list[dict[str, Any]] | None:
         """Test each system's output on one test set against the first's; None if the task has no paired test.
 
@@ -204,9 +213,18 @@ class Task(ABC):
     def corpus_line(self) -> str:
         """Return corpus, versions, seed and preparation in one line, shown by `--dry-run` and above the table."""
 
+    @property
+    def corpus_name(self) -> str:
+        """Return the corpus in one word, for rows: "embedded", or the name of the user's folder."""
+        return Path(self.options.data).resolve().name if self.options.data else "embedded"
+
     @abstractmethod
+    def content(self) -> str:
+        """Hash the raw data and how they are prepared (`runner.fingerprint`); the same wherever they lie."""
+
     def fingerprint(self) -> str:
-        """Hash all that decides what `prepare` writes: the raw data and the options (`runner.fingerprint`)."""
+        """Hash what decides whether a prepared folder is still right; more than `content` only where that is slow."""
+        return self.content()
 
     @abstractmethod
     def prepare(self, folder: Path) -> Mapping[str, int]:
@@ -241,14 +259,13 @@ class Task(ABC):
     def baselines(self, folder: Path) -> Mapping[str, Mapping[str, Scores]]:
         """Score what needs no model: name -> test -> metric -> score. For example the unigram's perplexity."""
 
-    def architecture(self, connection: str) -> list[str]:
+    def architecture(self, connection: str, depths: Sequence[int]) -> list[str]:
         """Return the flags of the narrow model: `--arch` and, for depths without a name, the options for layers."""
         from fairseq.models import ARCH_MODEL_REGISTRY
 
         def named(layers: str) -> str:
             return f"{self.architecture_stem}_{connection}_{layers.replace('-', '_')}_tiny"
 
-        depths = self.options.depths
         if named("-".join(map(str, depths))) in ARCH_MODEL_REGISTRY:
             return ["--arch", named("-".join(map(str, depths)))]
         sides = ("encoder", "decoder") if len(depths) == 2 else ("decoder",)

@@ -16,7 +16,6 @@ from ...corpora.embedded import python_topics
 from ...evaluation.perplexity import METRICS, corpus_perplexity, read_eval_lm
 from ...evaluation.score import Score
 from ...evaluation.text import read_lines_as_fairseq
-from ...version import __version__
 from ..baselines.unigram import UnigramBaseline
 from ..jobs.runner import fingerprint
 from ..recipes import given_number
@@ -118,9 +117,9 @@ class LanguageModel(Task):
         where = f" in {self.options.data}" if self.options.data else ""
         return f"{self.text.signature}|threshold:{self.threshold}{where}"
 
-    def fingerprint(self) -> str:
+    def content(self) -> str:
         splits = ["\n".join(lines) for lines in self.text.splits.values()]
-        return fingerprint(self.text.signature, *splits, str(self.threshold), __version__)
+        return fingerprint(self.text.signature, *splits, str(self.threshold))
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
         if (counts := counts_of(folder)) is not None:

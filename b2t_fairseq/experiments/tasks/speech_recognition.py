@@ -1,6 +1,7 @@
 """Speech recognition: LibriSpeech, dialling tones, spoken digits or your own audio; word and character errors."""
 
 import argparse
+import hashlib
 import shutil
 import sys
 from collections import Counter as Tally
@@ -18,13 +19,13 @@ from ...corpora.speech.archive import SHOWN_REASONS
 from ...corpora.speech.manifest import COLUMNS, read_manifest, write_table
 from ...evaluation.score import Score
 from ...evaluation.wer import error_rates, read_recognised, word_error_rate
-from ...version import __version__
 from ..jobs.progress import sentence_counter
 from ..jobs.runner import fingerprint
 from ..text_data import COUNTS, counts_of
 from .base import Corpus, Counter, Scores, Shape, Task
 
 CORPUS_SEED = 1
+HASHED_BYTES = 2**30  # of audio; more is not read only to recognise it
 COUNTED_TRANSCRIPTS = 20_000  # for the unigram level
 LONGEST_CONSTANT = 20  # words
 UNUSABLE = "recordings.skipped.tsv"  # beside the splits' own lists, in the data folder
@@ -73,6 +74,11 @@ class SpeechRecognition(Task):
     def sentence_counter(cls) -> Counter:
         """Count the `D-` lines that generate prints."""
         return sentence_counter()
+
+    @classmethod
+    def read_hypotheses(cls, output: Path, references: Sequence[str]) -> list[str]:
+        """Return what was recognised, in the order of the references."""
+        return read_recognised(output, references)
 
     @classmethod
     def target_counts(cls, data: Path, training: Mapping[str, Any]) -> Any:
@@ -150,14 +156,30 @@ class SpeechRecognition(Task):
         mask = self.options.recipe["features"]["specaugment"]
         return f"{corpus} -> 80 log-mel filter banks, SentencePiece (unigram, {self.vocabulary}), SpecAugment {mask}"
 
-    def fingerprint(self) -> str:
-        files = (
-            [] if self.source is None else [self.source] if self.source.is_file() else sorted(self.source.rglob("*"))
-        )
-        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    @property
+    def files(self) -> list[Path]:
+        """Return the user's files; none for the embedded corpus."""
+        if self.source is None:
+            return []
+        return [self.source] if self.source.is_file() else sorted(filter(Path.is_file, self.source.rglob("*")))
+
+    def preparation(self) -> tuple[str, ...]:
+        """Return how the audio is prepared."""
         features = repr(sorted(self.options.recipe["features"].items()))
-        making = spoken_digits.MAKING if self.held_out else ""
-        return fingerprint(repr(states), str(self.held_out), making, str(self.vocabulary), features, __version__)
+        corpus = spoken_digits.MAKING if self.held_out else f"seed {CORPUS_SEED}" if self.source is None else ""
+        return str(self.held_out), corpus, str(self.vocabulary), features
+
+    def content(self) -> str:
+        """Hash the files' names, sizes and bytes; of large corpora, which take minutes to read, names and sizes."""
+        states = [(file.name, file.stat().st_size) for file in self.files]
+        if sum(size for _, size in states) < HASHED_BYTES:
+            states = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in self.files]
+        return fingerprint(repr(states), *self.preparation())
+
+    def fingerprint(self) -> str:
+        """Hash the files' places, sizes and times, which is quick for any corpus."""
+        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self.files]
+        return fingerprint(repr(states), *self.preparation())
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
         if (counts := counts_of(folder)) is not None:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from ...common.command_line import ours
 from ...evaluation.generated import check_order, read_generate_output
 from ...evaluation.text import read_lines, refuse_unjoined
-from ...version import __version__
 from .. import text_data
 from ..jobs.progress import sentence_counter
 from ..jobs.runner import fingerprint
@@ -51,9 +50,9 @@ class TextPairs(Task):
         """Hash the raw data."""
         return text_data.ParallelText(self.source, self.target, self.splits).fingerprint()
 
-    def fingerprint(self) -> str:
+    def content(self) -> str:
         preparation = repr(sorted(self.subwords.items())), str(self.cut_source or "")
-        return fingerprint(self.data_fingerprint(), *filter(None, preparation), __version__)
+        return fingerprint(self.data_fingerprint(), *filter(None, preparation))
 
     def subwords_line(self) -> str:
         """Return SentencePiece's options on one line."""
@@ -69,6 +68,11 @@ class TextPairs(Task):
     def sentence_counter(cls) -> Counter:
         """Count the `D-` lines that generate prints."""
         return sentence_counter()
+
+    @classmethod
+    def read_hypotheses(cls, output: Path, references: Sequence[str]) -> list[str]:
+        """Return what generate wrote, in the order of the references."""
+        return hypotheses(output, references)
 
     @classmethod
     def target_counts(cls, data: Path, training: Mapping[str, Any]) -> Any:

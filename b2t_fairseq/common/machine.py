@@ -1,20 +1,20 @@
-"""What the figures were taken on."""
+"""What a figure was taken on: processor, versions, commit, date."""
 
 import importlib.metadata
 import os
 import platform
-import runpy
 import subprocess
 import time
 from pathlib import Path
 
-from b2t_fairseq.common import processes
+from ..version import __version__
+from . import processes
 
-from .sides import ROOT
+FAIRSEQS = ("ve-fairseq", "fairseq-fixed", "fairseq")
 
 
 def machine(threads: int, device: str) -> dict:
-    """Return processor, versions, date, and how busy the machine was before we began."""
+    """Return processor, versions, date, and how busy the machine is now."""
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
@@ -23,14 +23,11 @@ def machine(threads: int, device: str) -> dict:
         "python": platform.python_version(),
         "torch": version("torch"),
         "fairseq": next((f"{name} {installed}" for name in FAIRSEQS if (installed := version(name))), None),
-        "plugin": runpy.run_path(str(ROOT / "b2t_fairseq" / "version.py"))["__version__"],
+        "plugin": __version__,
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "load_average": round(os.getloadavg()[0], 2),
     }
-
-
-FAIRSEQS = ("ve-fairseq", "fairseq-fixed", "fairseq")
 
 
 def busy(facts: dict) -> str | None:
@@ -58,10 +55,13 @@ def version(package: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, with a + if files differ from it; None outside git."""
+    """Return the commit of the checkout that this package is in, with a + if files differ from it; None outside git."""
+    package = Path(__file__).resolve().parents[1]
+    if not (package.parent / ".git").exists():  # an installed package may lie in somebody else's checkout
+        return None
     try:
         revision, changes = [
-            processes.run(["git", *words], cwd=ROOT).strip()
+            processes.run(["git", *words], cwd=package).strip()
             for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
         ]
     except (OSError, subprocess.CalledProcessError):

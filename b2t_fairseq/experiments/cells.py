@@ -1,0 +1,281 @@
+"""A cell at laptop scale: one training, its evaluation and its row.
+
+    task × connection × layers × recipe × seed -> train -> average -> evaluate (each test set) -> row.json
+
+The quickstart and `reproduce` make their cells here, so one finds what the other made. A cell's fingerprint holds all
+that decides its numbers and nothing else: the corpus' content, the options of training, averaging and evaluation, the
+connection's initialisation; no path, no date, no machine.
+"""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from ..common import machine
+from ..common.command_line import depths, ours, shown
+from ..common.errors import UserError
+from ..connections import get_connection
+from ..evaluation.score import Score
+from . import report
+from .jobs.progress import History, training_counter
+from .jobs.runner import Chain, Command, fingerprint
+from .jobs.supervision import LOG_LINES, unigram_bits
+from .recipes import Block, flags, merged
+from .rows import Row, curves, read_hypotheses, read_row, write_row
+from .tasks.base import Task
+
+#: raised when the same options lead to other numbers, because a fault of ours was fixed: older rows then count no more
+FORMAT = "1"
+WITHIN_BITS = 0.5  # a loss not further below the unigram level has learned nothing, as in configs/paper
+FAILED = "training failed"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its scores.
+
+    Attributes:
+        task: the task with its corpus.
+        data: the folder that `task.prepare` writes.
+        preprocess: the command that binarises it; None where there is nothing to binarise.
+        root: the folder in which the cell's own folder is.
+        connection: the method.
+        layers: of each stack, "18-18".
+        recipe: the recipe's blocks.
+        recipe_name: the recipe's file name without its ending.
+        seed: of training; None for the recipe's.
+        updates: of training; None for the recipe's `max-update`.
+    """
+
+    task: Task
+    data: Path
+    preprocess: Command | None
+    root: Path
+    connection: str
+    layers: str
+    recipe: Mapping[str, Block]
+    recipe_name: str
+    seed: int | None = None
+    updates: int | None = None
+
+    @cached_property
+    def train(self) -> Block:
+        """Return the training's options: the recipe's, with those for this connection, depth, seed and length."""
+        train = merged(self.recipe, "train", self.connection, self.layers)
+        if self.updates is not None:
+            interval = max(1, self.updates // self.last_checkpoints)  # a short training ends with enough checkpoints
+            train["max-update"] = self.updates
+            train["save-interval-updates"] = min(train["save-interval-updates"], interval)
+        if self.seed is not None:
+            train["seed"] = self.seed
+        return train
+
+    @property
+    def last_checkpoints(self) -> int:
+        """Return how many checkpoints are averaged."""
+        return self.recipe["average"].get("num-update-checkpoints", 1)
+
+    @property
+    def name(self) -> str:
+        """Return what the progress display calls the cell."""
+        return f"{self.connection} {self.layers}"
+
+    @cached_property
+    def architecture(self) -> list[str]:
+        """Return the options of the model."""
+        return [*self.task.architecture(self.connection, depths(self.layers)), *self.task.train(self.data)[1]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash all that decides the cell's numbers."""
+        blocks = {"train": self.train, "average": self.recipe["average"], "evaluate": self.recipe[self.task.command]}
+        options = [f"{block} {key} {value}" for block, keys in blocks.items() for key, value in sorted(keys.items())]
+        init = get_connection(self.connection).default_init
+        return fingerprint(FORMAT, self.task.name, self.task.content(), init, *self.architecture, *options, *self.tests)
+
+    @property
+    def tests(self) -> Sequence[str]:
+        """Return the test sets."""
+        return self.task.tests
+
+    @property
+    def folder(self) -> Path:
+        """Return the cell's folder."""
+        return self.root / f"{self.connection}-{self.layers}-{self.fingerprint[:8]}"
+
+    @property
+    def averaged(self) -> Path:
+        """Return the averaged checkpoint, which is evaluated."""
+        return self.folder / "averaged.pt"
+
+    def evaluation_log(self, test: str) -> Path:
+        """Return the evaluating command's output."""
+        return self.folder / f"evaluate-{test}.log"
+
+    @cached_property
+    def chain(self) -> Chain:
+        """Return the commands: training, averaging, one evaluation for each test set."""
+        data, _ = self.task.train(self.data)
+        checkpoints = self.folder / "checkpoints"
+        what = [*self.architecture, *flags(self.train)]
+        prepared = self.preprocess.fingerprint if self.preprocess else self.task.fingerprint()
+        arguments = ours("train", *data, "--save-dir", str(checkpoints), *what)
+        count, total = training_counter(), int(self.train["max-update"])
+        commands = [Command(f"train {self.name}", arguments, self.folder, "train", total, count, True, prepared)]
+        arguments = [sys.executable, "-m", "b2t_fairseq.average_checkpoints", "--inputs", str(checkpoints)]
+        arguments += ["--output", str(self.averaged), *flags(self.recipe["average"])]
+        settle, depends = partial(what_there_is, checkpoints, self.last_checkpoints), commands[-1].fingerprint
+        average = Command(f"average {self.name}", arguments, self.folder, "average", depends=depends, settle=settle)
+        commands.append(average)
+        for test in self.tests:
+            block, label = flags(self.recipe[self.task.command]), f"evaluate {self.name} {test}"
+            arguments = self.task.evaluate(self.data, self.averaged, test, block)
+            total, count = self.task.progress(self.data, test)
+            log = self.evaluation_log(test).stem
+            commands.append(Command(label, arguments, self.folder, log, total, count, depends=average.fingerprint))
+        return Chain(self.name, commands)
+
+    def history(self) -> History:
+        """Return the curves in the training's log; empty if there is none."""
+        history = History()
+        with contextlib.suppress(OSError), open(self.folder / "train.log", encoding="utf-8", errors="replace") as log:
+            history.read(log)
+        return history
+
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """Score what the evaluations printed.
+
+        Raises:
+            UserError: one of them is not complete.
+        """
+        return {test: self.task.score(self.data, self.evaluation_log(test), test) for test in self.tests}
+
+    def row(self) -> Row | None:
+        """Return the row that this cell has in its folder; None if it is not done."""
+        return read_row(self.folder, self.fingerprint)
+
+    def hypotheses(self) -> dict[str, list[str]]:
+        """Return what the model wrote, by test set, as it stands beside the row."""
+        return read_hypotheses(self.folder, self.tests)
+
+    def finish(self, counts: Mapping[str, int], threads: int) -> Row | None:
+        """Score the finished chain, write the row, and return it; None, and no row, after an accident.
+
+        A training that diverged or learned nothing is a result and has a row. What cannot be scored is noted as the
+        chain's failure.
+
+        Args:
+            counts: what `task.prepare` returned.
+            threads: of each process.
+        """
+        chain, history = self.chain, self.history()
+        if chain.failure is not None and not chain.failure.startswith(FAILED):
+            return None
+        scores: dict[str, dict[str, Score]] = {}
+        if chain.failure is None:
+            try:
+                scores = self.scores()
+            except UserError as error:
+                chain.failure = f"no score: {error}"
+                return None
+        level = unigram_bits(self.task.target_counts(Path(self.task.train(self.data)[0][0]), self.target_options))
+        failure = chain.failure or nothing_learned(history, level)
+        row = self.facts() | {
+            "failure": failure,
+            "scores": report.by_name(scores),
+            "signature": signature(self.averaged) if scores else None,
+            "parameters": history.parameters,
+            "counts": dict(counts),
+            "unigram": round(level, 4),
+            "curve": curves(history),
+            "seconds": {**{k: round(v, 1) for k, v in chain.seconds.items()}, "train": round(history.seconds)},
+            "machine": machine.machine(threads, "cpu"),
+            "command": shown(chain.commands[0].arguments),
+        }
+        hypotheses = {}
+        for test in scores:
+            references = self.task.references(self.data, test)
+            if (lines := self.task.read_hypotheses(self.evaluation_log(test), references)) is not None:
+                hypotheses[test] = lines
+        write_row(self.folder, row, hypotheses)
+        return self.row()
+
+    def facts(self) -> Row:
+        """Return what names the cell."""
+        return {
+            "fingerprint": self.fingerprint,
+            "scale": "laptop",
+            "task": self.task.name,
+            "corpus": self.task.corpus_name,
+            "connection": self.connection,
+            "layers": self.layers,
+            "recipe": self.recipe_name,
+            "seed": int(self.train["seed"]),
+            "updates": int(self.train["max-update"]),
+        }
+
+    @property
+    def target_options(self) -> Mapping[str, Any]:
+        """Return the options that say which data are the targets, for `Task.target_counts`."""
+        named = self.task.train(self.data)[1]
+        return {key.removeprefix("--"): value for key, value in zip(named[::2], named[1::2], strict=True)}
+
+
+def nothing_learned(history: History, level: float) -> str | None:
+    """Return the sentence that says a training ended at the unigram level; None if it has learned something."""
+    losses = list(history.train.values())[-LOG_LINES:]
+    if not losses or min(losses) < level - WITHIN_BITS:  # NaN is not below: it has learned nothing
+        return None
+    return (
+        f"{FAILED}: after {history.updates} updates the loss is {min(losses):.2f} bits, no better than predicting "
+        f"words by their frequency ({level:.2f})"
+    )
+
+
+def what_there_is(checkpoints: Path, count: int, arguments: Sequence[str]) -> Sequence[str]:
+    """Return the averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends."""
+    written = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    if len(written) >= count:
+        return arguments
+    names = [str(path) for path in [*written, checkpoints / "checkpoint_last.pt"]]
+    return [*arguments[:3], "--inputs", *names, "--output", arguments[arguments.index("--output") + 1]]
+
+
+def signature(checkpoint: Path) -> str:
+    """Return the signature that a checkpoint carries."""
+    from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+
+    from ..checkpoints.signature import signature_of
+
+    return signature_of(load_checkpoint_to_cpu(str(checkpoint))) or "connection:unknown"
+
+
+def prepared_data(task: Task, root: Path) -> tuple[Path, Command | None]:
+    """Return the folder of a task's data in `root`, and the command that binarises them, None if there is none."""
+    key = task.fingerprint()
+    data = root / f"data-{key[:8]}"
+    arguments = task.preprocess(data)
+    return data, Command("preprocess", arguments, data, "preprocess", depends=key) if arguments else None
+
+
+def check_depths(layers: str, task: type[Task]) -> None:
+    """Refuse layers that are not as many numbers as the task has stacks.
+
+    Raises:
+        UserError: names the task's own form.
+    """
+    numbers = layers.split("-")
+    if len(numbers) != len(task.layers.split("-")) or not all(n.isdecimal() and int(n) for n in numbers):
+        raise UserError(f"--layers {layers}: write the number of layers of each stack, as in {task.layers}")
+
+
+@functools.cache
+def cores() -> int:
+    """Return the processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,157 @@
+"""Rows: what is kept of a cell for good, as JSON lines with the hypotheses beside them.
+
+    RESULTS/SCALE/rows.jsonl                            one row a line
+    RESULTS/SCALE/hypotheses/FINGERPRINT.TEST.txt.gz    what the model wrote, one line per reference
+
+A row counts for a cell if it carries the cell's fingerprint, wherever and by whichever command it was made. Rows are
+sorted, so that two machines' results merge line by line.
+"""
+
+import fcntl
+import gzip
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from ..common.errors import UserError
+from ..common.files import read_record, read_records, replacing, write_atomically, write_record
+from .jobs.progress import History
+
+Row = dict[str, Any]
+ROW = "row.json"  # in a cell's folder
+CURVE_POINTS = 60  # of a curve in a row; the log has them all
+#: what names a cell for a reader; two rows that agree in it and differ in the fingerprint are of two versions
+IDENTITY = ("task", "corpus", "layers", "connection", "recipe", "updates", "seed")
+FIELDS = {
+    **{"fingerprint": str, "scale": str, "task": str, "corpus": str, "connection": str, "layers": str, "recipe": str},
+    **{"seed": int, "updates": (int, NoneType), "failure": (str, NoneType), "scores": dict, "curve": dict},
+}
+
+
+def identity(row: Mapping[str, Any]) -> tuple:
+    """Return what names a row's cell for a reader (`IDENTITY`)."""
+    return tuple(row[field] for field in IDENTITY)
+
+
+def describe(row: Mapping[str, Any]) -> str:
+    """Return a row's cell in words: `mt embedded b2t 18-18 quickstart, 1200 updates, seed 1`."""
+    words = ("task", "corpus", "connection", "layers", "recipe")
+    return " ".join(str(row[word]) for word in words) + f", {row['updates']} updates, seed {row['seed']}"
+
+
+def write_row(folder: Path, row: Row, hypotheses: Mapping[str, Sequence[str]]) -> None:
+    """Write a cell's row and hypotheses into its folder."""
+    for test, lines in hypotheses.items():
+        pack(folder / f"hypotheses.{test}.txt.gz", lines)
+    write_record(folder / ROW, clean(row))
+
+
+def read_row(folder: Path, fingerprint: str) -> Row | None:
+    """Return the row in a cell's folder; None if there is none, or it is another cell's."""
+    row = read_record(folder / ROW, **FIELDS)
+    return row if row is not None and row["fingerprint"] == fingerprint else None
+
+
+def read_hypotheses(folder: Path, tests: Sequence[str]) -> dict[str, list[str]]:
+    """Return the hypotheses in a cell's folder, of the tests that have some."""
+    paths = {test: folder / f"hypotheses.{test}.txt.gz" for test in tests}
+    return {test: unpack(path) for test, path in paths.items() if path.exists()}
+
+
+def thinned(curve: Mapping[int, float], points: int = CURVE_POINTS) -> list[list[float]]:
+    """Return a curve as [update, value] pairs; of a long one evenly chosen points, the first and the last with them."""
+    pairs = sorted(curve.items())
+    if len(pairs) > points:
+        pairs = [pairs[round(k * (len(pairs) - 1) / (points - 1))] for k in range(points)]
+    return [[update, round(value, 4) if math.isfinite(value) else value] for update, value in pairs]
+
+
+def curves(history: History) -> dict[str, list[list[float]]]:
+    """Return a training's curves for its row: NLL in bits per token against updates."""
+    return {"train": thinned(history.train), "valid": thinned(history.valid)}
+
+
+def clean(value: Any) -> Any:
+    """Return a value for JSON: a number that is NaN or infinite becomes null, a key becomes text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): clean(inner) for key, inner in value.items()}
+    return [clean(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+class Results:
+    """The rows of one scale in a results folder.
+
+    Attributes:
+        folder: `RESULTS/SCALE`.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def path(self) -> Path:
+        """Return the file of the rows."""
+        return self.folder / "rows.jsonl"
+
+    def rows(self) -> dict[str, Row]:
+        """Return the rows by fingerprint; a damaged line is noted and left out."""
+        return {row["fingerprint"]: row for row in read_records(self.path, **FIELDS)}
+
+    def hypotheses(self, fingerprint: str, test: str) -> list[str] | None:
+        """Return what a cell's model wrote for a test; None if that is not kept."""
+        path = self.hypotheses_path(fingerprint, test)
+        return unpack(path) if path.exists() else None
+
+    def hypotheses_path(self, fingerprint: str, test: str) -> Path:
+        """Return the file of a cell's hypotheses."""
+        return self.folder / "hypotheses" / f"{fingerprint}.{test}.txt.gz"
+
+    def add(self, row: Row, hypotheses: Mapping[str, Sequence[str]]) -> None:
+        """Add a row, or replace the one with its fingerprint; processes that do so at the same time take turns."""
+        with self.turn():
+            for test, lines in hypotheses.items():
+                path = self.hypotheses_path(row["fingerprint"], test)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pack(path, lines)
+            rows = self.rows() | {row["fingerprint"]: clean(row)}
+            ordered = sorted(rows.values(), key=lambda row: (*map(str, identity(row)), row["fingerprint"]))
+            lines = [json.dumps(row, ensure_ascii=False) for row in ordered]
+            write_atomically(self.path, "".join(f"{line}\n" for line in lines))
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for other processes that write here, and keep them waiting within the block."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = open(self.folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (held until the block ends)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(f"results folder {self.folder} cannot be written ({reason}): name another") from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def pack(path: Path, lines: Sequence[str]) -> None:
+    """Write lines, compressed; the same lines always give the same bytes."""
+    text = "".join(f"{line}\n" for line in lines)
+    with replacing(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+
+
+def unpack(path: Path) -> list[str]:
+    """Read what `pack` wrote.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}): delete it, and its cell's row, to make them anew") from error
