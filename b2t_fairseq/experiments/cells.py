@@ -84,7 +84,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Return what the progress display calls the cell."""
-        return f"{self.connection} {self.layers}"
+        return f"{self.connection} {self.layers}" + (f" seed {self.seed}" if self.seed is not None else "")
 
     @cached_property
     def architecture(self) -> list[str]:

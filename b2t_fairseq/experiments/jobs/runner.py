@@ -143,8 +143,22 @@ def why_it_failed(command: Command, status: int) -> tuple[str, bool]:
     return f"{command.label} failed: {last.removeprefix('error: ')[:300]} (see {command.errors})", False
 
 
-def run_chains(chains: Sequence[Chain], jobs: int, threads: int, display: Display) -> None:
-    """Run the chains, at most `jobs` at a time; failures are noted in the chains."""
+def run_chains(
+    chains: Sequence[Chain],
+    jobs: int,
+    threads: int,
+    display: Display,
+    ended: Callable[[Chain], None] = lambda chain: None,
+) -> None:
+    """Run the chains, at most `jobs` at a time; failures are noted in the chains.
+
+    Args:
+        chains: what to run, in this order.
+        jobs: processes at a time.
+        threads: of each process.
+        display: shows the progress.
+        ended: is called when a chain has ended, well or not, while others run.
+    """
     waiting, running = list(chains), {}
     queues = {id(chain): list(chain.commands) for chain in chains}
     try:
@@ -157,6 +171,7 @@ def run_chains(chains: Sequence[Chain], jobs: int, threads: int, display: Displa
                     child = next_child(chain, queues[key], threads, display)
                     if child is None:
                         del running[key]
+                        ended(chain)
                         continue
                     running[key] = (chain, child)
                 status = child.process.poll()
