@@ -16,15 +16,17 @@ from typing import Any
 
 from ..checkpoints.loading import load_checkpoint
 from ..checkpoints.signature import parse_signature, signature_of
+from ..common import machine
 from ..common.command_line import Parser, ours, shown
 from ..common.errors import UserError
 from ..common.files import write_atomically, write_record
 from ..corpora.fetching.prepared import TestSet, read_prepared
 from ..evaluation.score import Score
-from .jobs.progress import Display
+from .jobs.progress import Display, History
 from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .jobs.supervision import FAILED, TRAINING, recorded
 from .recipes import flags, merged, read_paper_recipe
+from .rows import curves, write_row
 from .tasks import PAPER_CORPORA, Corpus, Task, corpus_name, find_corpus
 
 Scores = Mapping[str, Mapping[str, Score]]  # test -> metric -> score
@@ -127,9 +129,12 @@ def averaged_facts(run: Path) -> dict[str, Any]:
 def row(options: argparse.Namespace, run: Path, scores: Scores | None, failure: str | None) -> dict[str, Any]:
     """Build a row of the paper's table: what was run and evaluated how, and its scores or why there are none."""
     corpus, trained = options.corpus, recorded(run, TRAINING)
-    facts = {"task": corpus.name, "run": name_of(options, run)}
+    history = read_history(run)
+    facts = {"scale": "paper", "task": options.of_task.name, "corpus": corpus.name, "run": name_of(options, run)}
     kept = ("connection", "layers", "recipe", "seed", "tokens_per_update", "wanted_tokens_per_update")
-    facts |= {key: trained.get(key) for key in kept}
+    facts |= {key: trained.get(key) for key in kept} | {"fingerprint": row_fingerprint(options, trained)}
+    facts |= {"parameters": history.parameters, "curve": curves(history), "seconds": {"train": round(history.seconds)}}
+    facts |= {"machine": machine.machine(1, "cuda"), "command": trained.get("command")}
     facts |= {"metrics": list(corpus.metrics), "failure": failure, "signature": None, "checkpoint": None}
     facts |= {"updates": None, "scores": {}, "mean": None, "evaluated_by": {}}
     if failure is not None or scores is None:
@@ -205,9 +210,37 @@ def evaluate(options: argparse.Namespace, run: Path) -> dict[str, Any]:
             for test, prepared in test_sets(options).items()
         }
     facts = row(options, run, scores, failure)
-    write_record(run / "row.json", facts)
+    write_row(run, facts, hypotheses(options, run) if scores else {})
     write_atomically(run / "row.md", table(options.corpus, options.tests, [facts]) + "\n")
     return facts
+
+
+def row_fingerprint(options: argparse.Namespace, trained: Mapping[str, Any]) -> str:
+    """Return the training's fingerprint; another one if this is not the evaluation that belongs to it."""
+    given = str(trained.get("fingerprint", ""))
+    own = [*options.further, *(["recipe"] if options.config not in (None, str(options.corpus.recipe)) else [])]
+    if options.tests != list(options.corpus.tests):
+        own += options.tests
+    own = [word for word in own if word != "--cpu"]
+    return fingerprint(given, *own) if own else given
+
+
+def read_history(run: Path) -> History:
+    """Return the curves in a run's logs: one, or one of each machine, which say the same."""
+    history = History()
+    for log in sorted(run.glob("train*.log"))[:1]:
+        with open(log, encoding="utf-8", errors="replace") as lines:
+            history.read(lines)
+    return history
+
+
+def hypotheses(options: argparse.Namespace, run: Path) -> dict[str, list[str]]:
+    """Return what the model wrote for each test set; nothing for tasks whose models write nothing."""
+    written = {
+        test: options.of_task.read_hypotheses(run / "evaluation" / f"{test}.log", references(options.of_task, prepared))
+        for test, prepared in test_sets(options).items()
+    }
+    return {test: lines for test, lines in written.items() if lines is not None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,8 +19,10 @@ from ..common.command_line import Parser, ours, shown
 from ..common.errors import UserError
 from ..common.processes import run
 from ..connections import get_connection
+from . import evaluate
 from .batch import Batch, keep_batch
-from .jobs.supervision import Watch, supervise, torchrun
+from .jobs.supervision import DIVERGED, Watch, supervise, torchrun
+from .paper_cells import fingerprint_of
 from .recipes import RECIPES, flags, given, given_number, read_paper_recipe, training_options
 from .tasks import PAPER_CORPORA, corpus_name, find_corpus
 
@@ -65,6 +67,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     useless = "end a run that is still at the unigram level after so many updates"
     add("--stop-after", type=int, metavar="UPDATES", help=f"{useless} (default: the recipe's; 0: never)")
     add("--config", metavar="FILE", help="recipe (default: configs/paper/CORPUS.yaml)")
+    add("--evaluate", action="store_true", help="then average, decode and score, as paper-evaluate does")
     add("--dry-run", action="store_true", help="print the exact command, run nothing")
     options = parser.parse_and_keep_further(arguments)
     options.of_task, options.corpus = find_corpus(options.task)
@@ -91,6 +94,7 @@ class Training:
     command: list[str]
     batch: Batch
     watch: Watch
+    fingerprint: str
 
 
 def plan(options: argparse.Namespace) -> Training:
@@ -116,7 +120,10 @@ def plan(options: argparse.Namespace) -> Training:
     stop = recipe["stop"]
     after = stop["after-updates"] if options.stop_after is None else options.stop_after
     count_targets = partial(task.target_counts, Path(options.data), train)
-    return Training(fairseq, command, batch, Watch(count_targets, after, stop["within-bits"]))
+    what = options.connection, options.layers, options.recipe
+    kept = [f"seed {options.seed}", options.precision, *options.further]
+    made_by = fingerprint_of(task, corpus, recipe, *what, kept)
+    return Training(fairseq, command, batch, Watch(count_targets, after, stop["within-bits"]), made_by)
 
 
 def count_gpus(options: argparse.Namespace) -> int:
@@ -174,7 +181,7 @@ def facts(options: argparse.Namespace, training: Training) -> dict[str, Any]:
         "tokens_per_update": batch.tokens,
         "wanted_tokens_per_update": batch.wanted,
     }
-    return {**chosen, **counts, "command": shown(training.command)}
+    return {**chosen, **counts, "fingerprint": training.fingerprint, "command": shown(training.command)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,7 +199,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if given(options.further, "save-dir") is not None:
         raise UserError("--save-dir (after --) belongs to the run's folder: use --output")
-    return supervise(training.command, options.output, training.watch, facts(options, training))
+    status = supervise(training.command, options.output, training.watch, facts(options, training))
+    if options.evaluate and status in (0, DIVERGED) and os.environ.get("SLURM_NODEID", "0") == "0":
+        rows = ["--run", str(options.output), "--data", options.data, "--config", str(options.config)]
+        evaluate.main([options.task, *rows, *(["--", "--cpu"] if "--cpu" in options.further else [])])
+    return status
 
 
 if __name__ == "__main__":

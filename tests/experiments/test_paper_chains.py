@@ -79,8 +79,8 @@ def evaluate(task: str, data: Path, run: Path, *further: Any, status: int = 0) -
 
 def check_row(made: dict[str, Any], task: str, tests: int) -> None:
     """What a row says wherever it is read, without the folder that it is from."""
-    facts = {key: made[key] for key in ("task", "connection", "recipe", "seed", "failure")}
-    assert facts == {"task": task, "connection": "b2t", "recipe": "paper", "seed": 1, "failure": None}
+    facts = {key: made[key] for key in ("corpus", "connection", "recipe", "seed", "failure")}
+    assert facts == {"corpus": task, "connection": "b2t", "recipe": "paper", "seed": 1, "failure": None}
     assert made["layers"] == ("1" if task == "wikitext103" else "1-1")
     assert made["checkpoint"] == "average of 2 (checkpoint2.pt, checkpoint1.pt)" and made["updates"] > 2
     assert made["signature"].startswith("connection:b2t|init:")
