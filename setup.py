@@ -19,7 +19,12 @@ setup(
     packages=[*find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]), "b2t_fairseq.configs"],
     # The recipes stay at the top of the repository, where users look; `experiments.recipes.configs_folder` finds both.
     package_dir={"b2t_fairseq.configs": "configs"},
-    package_data={"b2t_fairseq": ["py.typed"], "b2t_fairseq.native": ["*.cpp"], "b2t_fairseq.configs": ["*/*.yaml"]},
+    package_data={
+        "b2t_fairseq": ["py.typed"],
+        "b2t_fairseq.native": ["*.cpp"],
+        "b2t_fairseq.configs": ["*/*.yaml"],
+        "b2t_fairseq.experiments.published": ["*.yaml"],
+    },
     install_requires=[
         "torch>=1.13",
         "numpy",
