@@ -49,6 +49,7 @@ OUR_COMMANDS = {
     "perplexity": (".evaluation.perplexity", "perplexity per word of eval-lm's output, of complete texts only"),
     "prepare": (".experiments.prepare", "the paper's corpora, fetched, checked and binarised"),
     "quickstart": (".experiments.quickstart", "corpus, training, averaging, decoding and scores in one go"),
+    "reproduce": (".experiments.reproduce", "the paper's tables, figures and findings, at laptop or paper scale"),
     "rouge": (".evaluation.rouge", "ROUGE F1 of fairseq-generate's output, with confidence intervals"),
     "transcribe": (".transcribe", "WAV and FLAC files to text, by a trained speech recogniser"),
     "wer": (".evaluation.wer", "word and character error rate of fairseq-generate's output, with counts"),

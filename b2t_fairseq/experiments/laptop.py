@@ -7,7 +7,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,15 +163,15 @@ class Work:
         each = statistics.median(alike) if alike else SECONDS_PER_LAYER * int(cell.train["max-tokens"]) / 1000
         return each * layers * updates + EVALUATION_SECONDS * len(cell.tests)
 
-    def run(self, jobs: int, finished: Callable[[Corpus, Cell, Row], None]) -> None:
-        """Make what is missing; a cell that fails is noted in `failures` and stops no other.
+    def run(self, jobs: int, again: Sequence[tuple[Corpus, Cell]] = ()) -> None:
+        """Make what is missing; a cell that fails is noted and stops no other.
 
         Args:
             jobs: trainings at a time.
-            finished: is called with each cell that has got its row.
+            again: cells whose checkpoints are wanted, though they have rows, which stay.
         """
-        missing, ready = self.missing(), []
-        for corpus, cell in missing:
+        ready = []
+        for corpus, cell in [*self.missing(), *again]:
             try:
                 corpus.prepare()
                 ready.append((corpus, cell))
@@ -185,9 +185,8 @@ class Work:
             row = cell.finish(corpus.counts or {}, threads)
             if row is None:
                 self.failures[describe(cell.facts())] = chain.failure or "it has no scores"
-            else:
+            elif cell.fingerprint not in self.kept:
                 self.keep(cell, row)
-                finished(corpus, cell, row)
             print(clock.line(self.seconds(cell), len(self.failures)), file=sys.stderr)
 
         run_chains([cell.chain for _, cell in ready], jobs, threads, Display(), ended)

@@ -1,0 +1,135 @@
+"""Measurements: probes of fresh or trained models, which the figures are drawn from.
+
+    RESULTS/SCALE/probes/NAME.jsonl    what `b2t-fairseq analyze` wrote for one model
+
+A measurement of a trained model needs its checkpoint, so it is made on the machine that trained it; its records then
+count everywhere.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..common.command_line import ours
+from ..common.files import read_records, replacing
+from .jobs.progress import Display
+from .jobs.runner import Chain, Command, run_chains
+from .published import Target
+from .rows import Results
+
+if TYPE_CHECKING:
+    from .scales import Scale
+
+FRESH_SECONDS, TRAINED_SECONDS = 60.0, 30.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One probe of one model.
+
+    Attributes:
+        name: of its file.
+        arguments: of `analyze`, without the output.
+        folder: where the command works.
+        checkpoint: of a trained model; None for a fresh one.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    folder: Path
+    checkpoint: Path | None = None
+
+    @property
+    def output(self) -> Path:
+        """Return the file that the command writes."""
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def chain(self) -> Chain:
+        """Return the one command."""
+        arguments = ours("analyze", *self.arguments, "--output", str(self.output))
+        return Chain(self.name, [Command(f"measure {self.name}", arguments, self.folder, self.name)])
+
+    @property
+    def seconds(self) -> float:
+        """Estimate the seconds of one core that it takes."""
+        return TRAINED_SECONDS if self.checkpoint else FRESH_SECONDS
+
+    def kept(self, results: Results) -> Path:
+        """Return the file among the results."""
+        return results.folder / "probes" / f"{self.name}.jsonl"
+
+    def is_done(self, results: Results) -> bool:
+        """Return whether its records are among the results."""
+        return self.kept(results).exists()
+
+    def records(self, results: Results) -> list[dict[str, Any]]:
+        """Return its records; none if it is not done."""
+        return read_records(self.kept(results))
+
+    def keep(self, results: Results) -> None:
+        """Copy what the command wrote to the results."""
+        path = self.kept(results)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            shutil.copyfile(self.output, temporary)
+
+
+def of(target: Target, scale: Scale) -> list[Measurement]:
+    """Return the measurements that a target asks for at a scale."""
+    if not target.probe:
+        return []
+    made = [] if target.kind == "similarity" else fresh(target, scale)
+    return made + (trained(target, scale) if target.kind in ("similarity", "growth") else [])
+
+
+def fresh(target: Target, scale: Scale) -> list[Measurement]:
+    """Return the measurements of models before training, of the first seed."""
+    seed, made = str(scale.options.seeds[0]), []
+    for connection, layers in scale.models(target.models()):
+        model, where = scale.fresh_model(target, connection, layers)
+        which = [word for layer in target.layers for word in ("--layer", str(layer))]
+        name = "-".join([target.probe, connection, layers, where, *map(str, target.layers), seed])
+        arguments = target.probe, *model, *which, "--seed", seed
+        made.append(Measurement(name, arguments, scale.root / "probes"))
+    return made
+
+
+def trained(target: Target, scale: Scale) -> list[Measurement]:
+    """Return the measurements of a target's cells, of the first seed."""
+    made = []
+    for cell in scale.trained_cells(target):
+        checkpoint, data = cell.folder / "averaged.pt", scale.data_of(cell)
+        name = f"{target.probe}-{cell.connection}-{cell.layers}-trained-{cell.fingerprint}"
+        arguments = target.probe, "--path", str(checkpoint), "--data", str(data)
+        made.append(Measurement(name, arguments, cell.folder, checkpoint))
+    return made
+
+
+def make(measurements: Sequence[Measurement], results: Results, jobs: int) -> list[str]:
+    """Make what is not done; return what failed."""
+    failures, ready = [], []
+    for measurement in measurements:
+        if measurement.is_done(results):
+            continue
+        if measurement.checkpoint is not None and not measurement.checkpoint.exists():
+            failures.append(
+                f"{measurement.name}: there is no {measurement.checkpoint}: its row was made elsewhere; train it here "
+                "with --recompute and --output"
+            )
+            continue
+        ready.append(measurement)
+    named = {measurement.name: measurement for measurement in ready}
+
+    def ended(chain: Chain) -> None:
+        if chain.failure:
+            failures.append(f"{chain.name}: {chain.failure}")
+        else:
+            named[chain.name].keep(results)
+
+    run_chains([measurement.chain for measurement in ready], jobs, 1, Display(), ended)
+    return failures
