@@ -62,6 +62,18 @@ def error_rate(
     return Score(round(100 * sum(errors.values()) / total, 2), signature, counts)
 
 
+def word_errors(hypotheses: Sequence[str], references: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the errors and the reference words of each utterance, which the word error rate sums up."""
+    import jiwer
+
+    counts = []
+    for heard, said in zip(hypotheses, references, strict=True):
+        alignment = jiwer.process_words(" ".join(words(said)), " ".join(words(heard)))
+        errors = alignment.substitutions + alignment.deletions + alignment.insertions
+        counts.append((errors, alignment.hits + alignment.substitutions + alignment.deletions))
+    return counts
+
+
 def error_rates(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Score]:
     """Compute WER and CER."""
     return {

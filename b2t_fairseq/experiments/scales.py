@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from . import measurements
+from . import measurements, reporting, significance
 from .cells import Cell, check_depths, cores
 from .jobs.progress import Display
 from .jobs.runner import Chain, run_chains
@@ -63,6 +63,11 @@ class Scale(ABC):
     @abstractmethod
     def missing_of(self, target: Target) -> list[str]:
         """Describe a target's cells and measurements that are not done."""
+
+    def write_report(self) -> list[str]:
+        """Write the report of all that is among the results; return the lines that say where."""
+        missing = [line for target in self.targets for line in self.missing_of(target)]
+        return reporting.write(self.results, self.report_folder, missing)
 
     @abstractmethod
     def fresh_model(self, target: Target, connection: str, layers: str) -> tuple[list[str], str]:
@@ -180,6 +185,8 @@ class LaptopScale(Scale):
         self.work.keep_what_others_made()
         self.work.run(self.jobs, self.without_checkpoint())
         failures = [f"{name}: {why}" for name, why in self.work.failures.items()]
+        corpora = {cell.fingerprint: corpus for corpus, cell in self.work.cells}
+        significance.make(self.work.rows(), corpora, self.results)
         return failures + measurements.make(self.all_measurements(), self.results, self.jobs)
 
     def without_checkpoint(self) -> list[tuple[Corpus, Cell]]:

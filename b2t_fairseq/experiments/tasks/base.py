@@ -195,6 +195,16 @@ class Task(ABC):
         """
         return None
 
+    @classmethod
+    def paired_test(
+        cls, first: Sequence[str], second: Sequence[str], references: Sequence[str]
+    ) -> tuple[float, str] | None:
+        """Return p of the hypothesis that two systems' lines do not differ in the first metric, and how it was found.
+
+        None if the task has no paired test.
+        """
+        return None
+
     # ---- the quickstart
 
     @staticmethod  # noqa: B027 (most tasks have few options of their own)

@@ -17,8 +17,9 @@ from ...corpora.embedded import dtmf
 from ...corpora.speech import layout
 from ...corpora.speech.archive import SHOWN_REASONS
 from ...corpora.speech.manifest import COLUMNS, read_manifest, write_table
+from ...evaluation.paired import paired_bootstrap, signature
 from ...evaluation.score import Score
-from ...evaluation.wer import error_rates, read_recognised, word_error_rate
+from ...evaluation.wer import error_rates, read_recognised, word_error_rate, word_errors
 from ..jobs.progress import sentence_counter
 from ..jobs.runner import fingerprint
 from ..text_data import COUNTS, counts_of
@@ -91,6 +92,11 @@ class SpeechRecognition(Task):
         model = sentencepiece.SentencePieceProcessor(model_file=str(data / "spm.model"))
         pieces = Tally(piece for row in rows for piece in model.encode(row["tgt_text"]))
         return numpy.array([*pieces.values(), len(rows)])
+
+    @classmethod
+    def paired_test(cls, first: Sequence[str], second: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+        """Return p of a paired bootstrap of the word error rate over the utterances."""
+        return paired_bootstrap(word_errors(first, references), word_errors(second, references)), f"WER|{signature()}"
 
     @staticmethod
     def add_options(add) -> None:

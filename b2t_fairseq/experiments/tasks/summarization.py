@@ -10,7 +10,8 @@ from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...corpora import gigaword, headlines
 from ...corpora.embedded import docstrings
-from ...evaluation.rouge import METRICS, corpus_rouge
+from ...evaluation.paired import paired_bootstrap, signature
+from ...evaluation.rouge import METRICS, corpus_rouge, sentence_scores
 from ...evaluation.score import Score
 from ...evaluation.text import read_lines
 from .. import text_data
@@ -51,6 +52,12 @@ class Summarization(TextPairs):
     def score_output(cls, output: Path, references: Sequence[str], is_published: bool = False) -> dict[str, Score]:
         """Score generate's output by ROUGE; a published reference without a word scores 0 and is counted."""
         return corpus_rouge(hypotheses(output, references), references, wordless_as_zero=is_published)
+
+    @classmethod
+    def paired_test(cls, first: Sequence[str], second: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+        """Return p of a paired bootstrap of ROUGE-1 over the headlines."""
+        sides = [[(row[0], 1.0) for row in sentence_scores(lines, references, True)[0]] for lines in (first, second)]
+        return paired_bootstrap(*sides), f"ROUGE-1|{signature()}"
 
     @staticmethod
     def add_options(add) -> None:

@@ -54,6 +54,12 @@ class Translation(TextPairs):
         """Compare each system with the first by SacreBLEU's paired bootstrap."""
         return paired_bootstrap({name: hypotheses(log, references) for name, log in systems.items()}, references)
 
+    @classmethod
+    def paired_test(cls, first: Sequence[str], second: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+        """Return p of SacreBLEU's paired bootstrap."""
+        compared = paired_bootstrap({"first": first, "second": second}, references)[1]
+        return float(compared["p"]), compared["signature"]
+
     @staticmethod
     def add_options(add) -> None:
         """Add the languages and the number of subwords."""

@@ -1,0 +1,370 @@
+"""The report's pages, made from a results folder: rows, hypotheses, measurements, and the paper as data.
+
+    RESULTS/REPORT.html, REPORT.md, figures/SCALE/*.svg
+
+Whatever is among the results is shown, by whichever command it was made. Cells of one corpus, recipe and number of
+updates are a group; each group is a table or picture of its own, so that scales never mix.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...analysis import figures as probe_figures
+from ...analysis import style
+from ...common.files import read_records
+from .. import findings, significance
+from ..published import FAILED, MISSING, PublishedRow, Target, all_targets
+from ..rows import Results, Row, describe, identity
+from ..tasks import TASKS
+from . import figures
+from .document import Code, Document, Heading, Picture, Table, Text
+
+TITLE = "B2T connection: tables, figures and findings, reproduced"
+PUBLISHED = {FAILED: "training failed", MISSING: "not in our copy"}
+OPENING = {
+    "paper": "Models of the paper's size on the paper's corpora. The published numbers stand beside ours.",
+    "laptop": (
+        "Narrow models (width 64) on small corpora and processor cores. The published numbers stand beside ours to be "
+        "compared in order and direction, not in size: corpora, vocabularies and widths differ. Every score is that of "
+        "the average of a training's last checkpoints; ± is the standard deviation over seeds."
+    ),
+}
+MACHINE = {"processor": "cpu", "cores": "cores", "Python": "python", "torch": "torch", "fairseq": "fairseq"}
+#: one table's cells: a corpus, a recipe, a number of updates
+Group = tuple[str, str, int | None]
+Groups = Mapping[Group, Sequence[Row]]
+
+
+def write(results: Results, folder: Path, missing: Sequence[str] = ()) -> list[str]:
+    """Write the report; return the lines that say where it is.
+
+    Args:
+        results: of one scale.
+        folder: where the report goes.
+        missing: what the command's targets still lack.
+    """
+    report = Report(results, folder)
+    report.open(missing)
+    report.add_findings()
+    for target in all_targets():
+        report.add_target(target)
+    report.add_environment()
+    stem = "REPORT" if report.scale == "laptop" else f"REPORT-{report.scale}"
+    markdown, page = report.document.write(folder, stem)
+    return [f"written: {page}, {markdown}, {report.pictures}"]
+
+
+class Report:
+    """The report of one scale, while it is written.
+
+    Attributes:
+        results: rows, hypotheses and measurements.
+        scale: "laptop" or "paper".
+        rows: one for each cell.
+        document: what is written so far.
+        pictures: the folder of the figures.
+    """
+
+    def __init__(self, results: Results, folder: Path):
+        self.results, self.scale = results, results.folder.name
+        self.rows = newest(results.rows().values())
+        self.document = Document(f"{TITLE} ({self.scale} scale)")
+        self.pictures = folder / "figures" / self.scale
+        self.pictures.mkdir(parents=True, exist_ok=True)
+
+    def open(self, missing: Sequence[str]) -> None:
+        """Say what the reader is looking at, and what is not done yet."""
+        self.document.add(Text(OPENING[self.scale]))
+        if missing:
+            count = f"{len(missing)} of the cells and measurements that were asked for"
+            self.document.add(Text(f"Not done yet: {count}, the first: {missing[0]}."))
+
+    def add_findings(self) -> None:
+        """Add the three findings: the verdicts, and what they rest on."""
+        self.document.add(Heading("Findings", anchor="findings"))
+        tested = significance.kept(self.results)
+        found = findings.find_all(self.rows, lambda *pair: tested.get(pair))
+        if not found:
+            self.document.add(Text("No pair of cells speaks to a finding yet."))
+            return
+        head = ["finding", "task", "cells", "layers", "verdict", "what it rests on"]
+        lines = []
+        for finding in found:
+            cells = f"{finding.corpus}, {finding.recipe}, {finding.updates:,} updates"
+            line = [finding.title, finding.task, cells, finding.layers, f"**{finding.verdict}**", finding.explanation]
+            lines.append(line)
+        self.document.add(Table(head, lines, wordy=(0, 2, 5)), Text(findings.RULES, is_note=True))
+
+    def add_target(self, target: Target) -> None:
+        """Add a table or figure, or say how it is made."""
+        self.document.add(Heading(f"{title_of(target.name)}: {target.title}", anchor=target.name))
+        self.document.add(Text(f"Source: {target.source}.", is_note=True))
+        groups = self.groups_of(target)
+        makers = {
+            "table": self.add_table,
+            "curves": self.add_curves,
+            "depths": self.add_depths,
+            "probe": self.add_fresh,
+            "similarity": self.add_trained,
+            "warmup": self.add_warmup,
+            "growth": self.add_growth,
+        }
+        if not makers[target.kind](target, groups):
+            self.document.add(Text(f"Not made yet: `b2t-fairseq reproduce {target.name}` makes it."))
+        for note in target.notes:
+            self.document.add(Text(note, is_note=True))
+
+    def groups_of(self, target: Target) -> dict[Group, list[Row]]:
+        """Return the rows that belong to a target, by group; first the group that the target itself asks for."""
+        models, groups = set(target.trained_models()), {}
+        for row in self.rows:
+            is_varied = "+" in row["recipe"]
+            if row["task"] != target.task or (row["connection"], row["layers"]) not in models:
+                continue
+            if not is_varied or target.variants != [{}]:
+                groups.setdefault((row["corpus"], row["recipe"], row["updates"]), []).append(row)
+        own = target.laptop.get("recipe"), target.laptop.get("updates")
+        order = sorted(groups, key=lambda group: (group[1:] != own, group[0] != "embedded", str(group)))
+        return {group: groups[group] for group in order}
+
+    def describe(self, group: Group) -> str:
+        """Return what a group of cells has in common."""
+        corpus, recipe, updates = group
+        where = "the embedded corpus" if corpus == "embedded" else corpus
+        return f"{self.scale} scale: {where}, recipe {recipe}" + (f", {updates:,} updates" if updates else "")
+
+    def picture(self, target: Target, group: Sequence[Any]) -> Path:
+        """Return the file of a target's picture for a group."""
+        return self.pictures / ("-".join([target.name, *map(str, group)]) + ".svg")
+
+    def add_table(self, target: Target, groups: Groups) -> bool:
+        """Add a table for each group, ours beside the published scores."""
+        for group, rows in groups.items():
+            self.document.add(Heading(self.describe(group), 3), score_table(target, rows))
+        if not groups and target.rows:
+            lines = [[row.label, row.layers, *published_cells(target, row)] for row in target.rows]
+            self.document.add(Table(["method", "layers", *published_head(target)], lines))
+        for row in target.rows:
+            if row.note:
+                self.document.add(Text(f"{row.label} {row.layers}: {row.note}.", is_note=True))
+        if target.signature:
+            self.document.add(Text(f"Signature of the published scores: `{target.signature}`", is_note=True))
+        if ours := signatures(row for rows in groups.values() for row in rows):
+            self.document.add(Text(f"Signature of ours: {ours}", is_note=True))
+        return bool(groups)
+
+    def add_curves(self, target: Target, groups: Groups) -> bool:
+        """Add loss curves, a picture for each group."""
+        kinds, made = ["train", "valid"] if target.curve == "both" else [target.curve], False
+        for group, rows in groups.items():
+            by_name = {name: [row for row in rows if row["connection"] == name] for name in target.connections}
+            by_name = {name: mine for name, mine in by_name.items() if mine}
+            path, made = self.picture(target, group), True
+            figures.draw_curves(by_name, kinds, unigram(rows), path)
+            caption = f"{self.describe(group)}; the mean over seeds, the band is their range."
+            self.document.add(Picture(path, f"{target.title}: {labels(by_name)}", caption))
+        return made
+
+    def add_depths(self, target: Target, groups: Groups) -> bool:
+        """Add the best validation loss against depth, a picture for each group that has several depths."""
+        made = False
+        for group, rows in groups.items():
+            if len({row["layers"] for row in rows}) > 1:
+                path, made = self.picture(target, group), True
+                figures.draw_depths(rows, unigram(rows), path)
+                self.document.add(Picture(path, target.title, f"{self.describe(group)}; the mean over seeds."))
+        return made
+
+    def records(self, target: Target, trained: bool) -> list[dict[str, Any]]:
+        """Return a target's measurements of fresh or of trained models; `cell` is a trained one's fingerprint."""
+        models = set(target.trained_models() if trained else target.models())
+        records = []
+        for path in sorted((self.results.folder / "probes").glob(f"{target.probe}-*.jsonl")):
+            if ("-trained-" in path.name) == trained:
+                about = {"cell": path.stem.rpartition("-")[2], "path": None}
+                mine = [record for record in read_records(path) if (record["connection"], record["layers"]) in models]
+                records += [record | about for record in mine if is_wanted(record, target)]
+        order = list(dict.fromkeys(name for name, _ in target.models()))
+        return sorted(records, key=lambda record: order.index(record["connection"]))
+
+    def add_fresh(self, target: Target, _: Groups) -> bool:
+        """Add a figure of models before training, one for each width."""
+        made = False
+        for width, records in by_width(self.records(target, trained=False)).items():
+            path, made = self.picture(target, [f"w{width}"]), True
+            probe_figures.DRAW[target.probe](records, path)
+            caption = f"Before training, {width_words(width)}; one batch."
+            names = labels(record["connection"] for record in records)
+            self.document.add(Picture(path, f"{target.title}: {names}", caption))
+        return made
+
+    def add_trained(self, target: Target, groups: Groups) -> bool:
+        """Add a figure of trained models, one for each group."""
+        records, made = self.records(target, trained=True), False
+        for group, rows in groups.items():
+            cells = {row["fingerprint"]: row["seed"] for row in rows}
+            mine = [record for record in records if record["cell"] in cells]
+            if mine:
+                path, made = self.picture(target, ["trained", *group]), True
+                probe_figures.DRAW[target.probe](mine, path)
+                caption = f"After training; {self.describe(group)}; seed {cells[mine[0]['cell']]}."
+                names = labels(record["connection"] for record in mine)
+                self.document.add(Picture(path, f"{target.title}: {names}", caption))
+        return made
+
+    def add_growth(self, target: Target, groups: Groups) -> bool:
+        """Add figures of models before and after training."""
+        before, after = self.add_fresh(target, groups), self.add_trained(target, groups)
+        return before or after
+
+    def add_warmup(self, target: Target, groups: Groups) -> bool:
+        """Add the gradient against depth, and the scores of trainings with and without warm-up."""
+        made = False
+        for width, records in by_width(self.records(target, trained=False)).items():
+            path, made = self.picture(target, [f"w{width}"]), True
+            figures.draw_gradients_by_depth(records, path)
+            self.document.add(Picture(path, target.title, f"Before training, {width_words(width)}; one batch."))
+        for group in [group for group in groups if "+" in group[1]]:
+            plain = group[0], group[1].partition("+")[0], group[2]
+            for which in (plain, group):
+                if which in groups:
+                    self.document.add(Heading(self.describe(which), 3), score_table(target, groups[which]))
+                    made = True
+        return made
+
+    def add_environment(self) -> None:
+        """Add what the cells were made on, how long that took, and the command for each."""
+        self.document.add(Heading("Environment", anchor="environment"))
+        if not self.rows:
+            self.document.add(Text("No cell is done."))
+            return
+        machines: dict[tuple, list[Row]] = {}
+        for row in self.rows:
+            machines.setdefault(tuple(str(row["machine"].get(key)) for key in MACHINE.values()), []).append(row)
+        lines = []
+        for facts, rows in machines.items():
+            dates = sorted({str(row["machine"].get("date"))[:10] for row in rows})
+            hours = sum(sum(row["seconds"].values()) for row in rows) / 3600
+            commits = ", ".join(sorted({str(row["machine"].get("commit")) for row in rows}))
+            when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+            lines.append([*facts, str(len(rows)), f"{hours:.1f}", when, commits])
+        head = [*MACHINE, "cells", "hours of one process", "dates", "commits"]
+        self.document.add(Table(head, lines, wordy=(0, len(head) - 1)))
+        commands = [f"# {describe(row)}\n{row['command']}" for row in self.rows if row.get("command")]
+        self.document.add(Code(f"The training command of each of the {len(commands)} cells", commands))
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows, of several versions of one cell the one that was made last."""
+    dated = sorted(rows, key=lambda row: str(row["machine"].get("date")))
+    return list({identity(row): row for row in dated}.values())
+
+
+def title_of(name: str) -> str:
+    """Return a target's name as a title: "table10" -> "Table 10"."""
+    word = name.rstrip("0123456789")
+    return f"{word.capitalize()} {name[len(word) :]}".strip()
+
+
+def is_wanted(record: Mapping[str, Any], target: Target) -> bool:
+    """Return whether a record is of a layer that the figure shows."""
+    return not target.layers or record["layer"] in target.layers
+
+
+def score_table(target: Target, rows: Sequence[Row]) -> Table:
+    """Return a line for each method and depth: ours, whether it trained, and the published scores."""
+    metrics = TASKS[target.task].metrics
+    tests = list(dict.fromkeys(test for row in rows for test in row["scores"]))
+    columns = [(test, metric) for test in tests for metric in metrics]
+    head = ["method", "layers", "seeds", *(f"{metric} {test}" for test, metric in columns), "valid loss, bits"]
+    lines = []
+    for connection, layers in target.models():
+        mine = [row for row in rows if (row["connection"], row["layers"]) == (connection, layers)]
+        if not mine:
+            continue
+        published = [row for row in target.rows if (row.connection, row.layers) == (connection, layers)]
+        line = [style.label(connection), layers, str(len(mine))]
+        line += [spread(score_of(row, test, metric) for row in mine) for test, metric in columns]
+        line += [spread(figures.best_loss(row) for row in mine), training_of(mine)]
+        lines.append([*line, *published_cells(target, published[0] if published else None)])
+    return Table([*head, "training", *published_head(target)], lines)
+
+
+def score_of(row: Row, test: str, metric: str) -> float | None:
+    """Return a row's score; None if it has none."""
+    return row["scores"].get(test, {}).get(metric, {}).get("score")
+
+
+def published_head(target: Target) -> list[str]:
+    """Return the heads of the published columns."""
+    if not target.rows:
+        return []
+    has_one_metric = len({metric for metric, _ in target.columns}) == 1
+    names = [f"paper: {test if has_one_metric else metric}" for metric, test in target.columns]
+    return [*names, *(["paper: mean"] if any(row.mean is not None for row in target.rows) else [])]
+
+
+def published_cells(target: Target, row: PublishedRow | None) -> list[str]:
+    """Return the published columns of a row."""
+    width = len(published_head(target))
+    cells: list[str] = []
+    if row is not None:
+        cells = [PUBLISHED[row.scores]] if isinstance(row.scores, str) else [f"{score:.2f}" for score in row.scores]
+        cells += [f"{row.mean:.2f}"] if row.mean is not None else []
+    return [*cells, *[""] * (width - len(cells))]
+
+
+def spread(values: Iterable[float | None]) -> str:
+    """Return mean ± standard deviation; a dash where there is no number."""
+    numbers = [value for value in values if value is not None and value == value]
+    if not numbers:
+        return "–"
+    text = f"{statistics.mean(numbers):.2f}"
+    return f"{text} ± {statistics.stdev(numbers):.2f}" if len(numbers) > 1 else text
+
+
+def training_of(rows: Sequence[Row]) -> str:
+    """Return how the trainings ended: failed, flattened or still falling, with the seeds where they differ."""
+    failed = sum(row["failure"] is not None for row in rows)
+    flat = sum(findings.has_flattened(row) for row in rows if row["failure"] is None)
+    counts = {"training failed": failed, "flattened": flat, "still falling": len(rows) - failed - flat}
+    present = {word: count for word, count in counts.items() if count}
+    if len(present) == 1:
+        return next(iter(present))
+    return ", ".join(f"{word} in {count}" for word, count in present.items())
+
+
+def signatures(rows: Iterable[Row]) -> str:
+    """Return the metrics' signatures, each once, without the counts that differ from cell to cell."""
+    found = {
+        f"`{metric}: {score['signature'].rpartition('] ')[2]}`"
+        for row in rows
+        for named in row["scores"].values()
+        for metric, score in named.items()
+    }
+    return "; ".join(sorted(found))
+
+
+def unigram(rows: Sequence[Row]) -> float | None:
+    """Return the unigram level of a group's corpus; None if no row has it."""
+    return next((row["unigram"] for row in rows if row.get("unigram") is not None), None)
+
+
+def by_width(records: Iterable[Mapping[str, Any]]) -> dict[Any, list[Any]]:
+    """Return records by the width of their models; those of the paper's size have none."""
+    groups: dict[Any, list[Any]] = {}
+    for record in records:
+        groups.setdefault(record.get("width", "paper"), []).append(record)
+    return groups
+
+
+def width_words(width: Any) -> str:
+    """Return a width as it is said."""
+    return "the paper's model" if width == "paper" else f"width {width}"
+
+
+def labels(connections: Iterable[str]) -> str:
+    """Return the methods as the papers write them, each once."""
+    return ", ".join(dict.fromkeys(style.label(name) for name in connections))
