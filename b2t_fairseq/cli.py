@@ -36,10 +36,11 @@ FAIRSEQ_COMMANDS = {
 }
 #: command -> (module of ours with `main(arguments)`, what it does)
 OUR_COMMANDS = {
+    "analyze": (".analysis.analyze", "gradients, similarities, variances and learned weights, layer by layer"),
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
     "dlcl-weights": (
-        ".analysis.dlcl_weights",
+        ".analysis.weights",
         "the layer combination that a DLCL checkpoint has learned, also as a figure",
     ),
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
