@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.command_line import Parser, depths, guarded, not_negative, positive
+from ..common.command_line import Parser, guarded, not_negative, positive
 from ..common.errors import UserError
 from ..common.files import write_atomically
 from ..connections import get_connection
@@ -72,23 +72,14 @@ def check(options: argparse.Namespace) -> None:
         raise UserError("--data is missing: a data folder as fairseq-train takes it, for --arch")
     if options.at is not None and not all(part.isdecimal() for part in options.at.split(",")):
         raise UserError(f"--at {options.at}: write layers as in 1,9,18")
-    for layers in (options.layers or "").split(",") if options.layers is not None else ():
-        if not is_pair(layers):
-            raise UserError(f"--layers {layers}: write encoder and decoder layers as in 18-18")
+    for layers in (options.layers or "18-18").split(","):
+        fresh.check_layers(layers)
     for name in (options.connection or "").split(",") if options.connection else ():
         get_connection(name)
     if options.figure:
         style.check_path(options.figure)
     if options.output and not Path(options.output).absolute().parent.is_dir():
         raise UserError(f"--output {options.output}: there is no such folder; make it first")
-
-
-def is_pair(layers: str) -> bool:
-    """Return whether a text says encoder and decoder layers."""
-    try:
-        return len(depths(layers)) == 2
-    except argparse.ArgumentTypeError:
-        return False
 
 
 def measured(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:

@@ -3,40 +3,40 @@
     python -m b2t_fairseq.cli depth-check [--connections post,pre,b2t] [--output runs/depth]
 
 For every connection at 6-6 and 18-18 (100 updates) and 50-50 (30 updates), narrow: the Frobenius norm of the gradient
-of the loss with respect to each layer's output and the variance of that output, both before the first update, and the
-loss (nats per token) over the updates. One JSON line a model, a table and a figure; what is there already is not
-computed again. At most 20 minutes on 2 cores; the numbers are of one seed.
+of the loss with respect to each layer's output and the variance of that output over the positions that are not padding,
+both before the first update (`probes.py`), and the loss (nats per token) over the updates. One JSON line a model, a
+table and a figure; what is there already is not computed again. At most 20 minutes on 2 cores; one seed.
 """
 
 import argparse
 import itertools
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from ..common import processes
-from ..common.command_line import Parser, depths, guarded, positive
-from ..common.errors import UserError
-from ..common.files import locked, read_records, replacing, write_atomically
+from ..common.command_line import Parser, guarded, positive
+from ..common.files import locked, read_records, write_atomically
 from ..connections import CONNECTIONS, get_connection
-from .probe import layer_outputs, stacks_of
+from . import probes, style
+from .batches import PAD, make_batches, read_pairs
+from .fresh import build, check_layers, settle
+from .probes import mean_nll
 
 UPDATES = {"6-6": 100, "18-18": 100, "50-50": 30}
 TOKENS = 256
 WARMUP = 40
 LEARNING_RATE = 1e-3
-SENTENCES = 3000
-PAD, EOS = 1, 2
+KINDS = {"gradients": "gradient", "growth": "variance"}  # probe -> its name in the results
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--connections", default=",".join(CONNECTIONS), metavar="A,B", help="which (default: all)")
     add("--layers", default=",".join(UPDATES), metavar="N-M,…", help="which depths (default: %(default)s)")
     add("--updates", type=positive, metavar="N", help="updates at every depth (default: 100, at 50-50 30)")
-    add("--width", type=positive, default=32, help="model width; FFN 4 times, 4 heads (default: %(default)s)")
+    add("--width", type=positive, default=32, help="model width; FFN 4 times, 4 heads or more (default: %(default)s)")
     add("--seed", type=int, default=1)
     add("--data", metavar="DIR", help="parallel text (default: $B2T_DATA/multi30k if set, else the embedded corpus)")
     add("--output", default="runs/depth", metavar="DIR", help="where results go (default: %(default)s)")
@@ -55,88 +55,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.connections = [get_connection(name.strip()).name for name in options.connections.split(",")]
     options.layers = options.layers.split(",")
     for layers in options.layers:
-        try:
-            is_pair = len(depths(layers)) == 2
-        except argparse.ArgumentTypeError:
-            is_pair = False
-        if not is_pair:
-            raise UserError(f"--layers {layers}: write encoder and decoder layers as in 18-18")
+        check_layers(layers)
     if options.data is None and os.environ.get("B2T_DATA"):
         options.data = str(Path(os.environ["B2T_DATA"]) / "multi30k")
     return options
 
 
-def read_pairs(folder: str | None) -> list[tuple[str, str]]:
-    """Read the first training pairs of a folder of parallel English-German text, or of the embedded corpus."""
-    from ..corpora import parallel_text
-    from ..corpora.embedded import english_german
-
-    if folder is None:
-        return english_german.generate(seed=1)["train"][:SENTENCES]
-    files = parallel_text.find(Path(folder), "en", "de")
-    return parallel_text.load_split(files.splits()["train"])[:SENTENCES]
-
-
-def make_batches(pairs: Iterable[tuple[str, str]], tokens: int) -> tuple[Any, list[tuple[Tensor, Tensor, Tensor]]]:
-    """Make a word-level dictionary and batches (source, shifted target, target), (B, T), of about `tokens` each."""
-    from fairseq.data import Dictionary, data_utils
-
-    words, batches, batch = Dictionary(), [], []
-    lines = [tuple(line.lower().split() for line in pair) for pair in pairs]
-    for word in itertools.chain.from_iterable(line for pair in lines for line in pair):
-        words.add_symbol(word)
-    words.finalize(threshold=2)
-
-    def collate(rows: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-        sources, targets = zip(*rows, strict=True)
-        source = data_utils.collate_tokens(sources, PAD, left_pad=True)
-        shifted = data_utils.collate_tokens(targets, PAD, EOS, move_eos_to_beginning=True)
-        return source, shifted, data_utils.collate_tokens(targets, PAD)
-
-    for pair in lines:
-        rows = [torch.tensor([words.index(word) for word in line] + [EOS]) for line in pair]
-        if batch and sum(len(target) for _, target in batch) + len(rows[1]) > tokens:
-            batches.append(collate(batch))
-            batch = []
-        batch.append(tuple(rows))
-    return words, [*batches, collate(batch)] if batch else batches
-
-
-def build(connection: str, layers: str, width: int, seed: int, words) -> nn.Module:
-    """Build a narrow translation model with shared embeddings and dropout 0.1."""
-    from fairseq.models import ARCH_CONFIG_REGISTRY, build_model
-
-    sizes = {"embed_dim": width, "ffn_embed_dim": 4 * width, "attention_heads": 4}
-    args = argparse.Namespace(arch=f"transformer_{connection}_6_6", dropout=0.1, share_all_embeddings=True)
-    for side, depth in zip(("encoder", "decoder"), layers.split("-"), strict=True):
-        for name, value in {**sizes, "layers": int(depth)}.items():
-            setattr(args, f"{side}_{name}", value)
-    ARCH_CONFIG_REGISTRY[args.arch](args)
-    torch.manual_seed(seed)
-    return build_model(args, SimpleNamespace(source_dictionary=words, target_dictionary=words))
-
-
-def loss_of(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Compute the mean negative log-likelihood of a target token, in nats."""
-    source, shifted, target = batch
-    logits, _ = model(source, None, shifted, return_all_hiddens=False)
-    return F.cross_entropy(logits.flatten(0, 1).float(), target.flatten(), ignore_index=PAD)
-
-
-def at_initialisation(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, dict[str, list[float]]]:
-    """Measure per side and layer the gradient's Frobenius norm at its output, and the output's variance; no dropout."""
-    model.eval().zero_grad()
-    stacks = stacks_of(model)
-    with layer_outputs(stacks["encoder"]) as encoder, layer_outputs(stacks["decoder"]) as decoder:
-        loss_of(model, batch).backward()
-    model.zero_grad()
-    return {
-        side: {
-            "gradient": [output.grad.norm().item() for output in outputs],
-            "variance": [output.detach().var(unbiased=False).item() for output in outputs],
-        }
-        for side, outputs in (("encoder", encoder), ("decoder", decoder))
-    }
+def at_initialisation(model: nn.Module, sample: dict[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """Measure per side and layer the norm of the gradient at its output and the output's variance (`probes.py`)."""
+    result: dict[str, dict[str, list[float]]] = {}
+    for record in probes.measure(model, sample, list(KINDS)):
+        side = result.setdefault(record["side"], {kind: [] for kind in KINDS.values()})
+        side[KINDS[record["probe"]]].append(math.nan if record["value"] is None else record["value"])
+    return result
 
 
 def learning_rate(connection: str, update: int) -> float:
@@ -148,16 +79,11 @@ def learning_rate(connection: str, update: int) -> float:
 
 def examine(connection: str, layers: str, updates: int, width: int, seed: int, data: str | None) -> dict[str, Any]:
     """Measure one model at initialisation, then train it."""
-    from ..init.admin import profiling, waiting_stacks
-
     torch.set_num_threads(1)
     logging.getLogger("b2t_fairseq").setLevel(logging.WARNING)  # the signatures are in the results
     words, batches = make_batches(read_pairs(data), TOKENS)
     model = build(connection, layers, width, seed, words)
-    waiting = waiting_stacks(model)
-    if waiting:
-        with torch.no_grad(), profiling(waiting):
-            loss_of(model.train(), batches[0])
+    settle(model, batches[0])
     result = {"signature": model.signature, **at_initialisation(model, batches[0]), "loss": []}
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-8)
     model.train()
@@ -166,7 +92,7 @@ def examine(connection: str, layers: str, updates: int, width: int, seed: int, d
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(connection, update)
         optimizer.zero_grad()
-        loss = loss_of(model, batch)
+        loss = mean_nll(model, batch)
         loss.backward()
         optimizer.step()
         result["loss"].append(loss.item())
@@ -178,7 +104,7 @@ def examine(connection: str, layers: str, updates: int, width: int, seed: int, d
 def unigram_loss(pairs: Iterable[tuple[str, str]]) -> float:
     """Compute the entropy of the target tokens, in nats: the loss of a model that knows nothing but frequencies."""
     _, batches = make_batches(pairs, TOKENS)
-    tokens = torch.cat([target[target != PAD] for _, _, target in batches])
+    tokens = torch.cat([batch["target"][batch["target"] != PAD] for batch in batches])
     frequencies = tokens.bincount().double() / len(tokens)
     return float(-(frequencies * frequencies.clamp(min=1e-12).log()).sum())
 
@@ -199,40 +125,33 @@ def table(results: dict[tuple[str, str], dict[str, Any]], unigram: float) -> str
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
     legend = (
         "grad 1/L: norm of the gradient at the first layer's output over that at the last layer's, before training;\n"
-        "far below 1 it vanishes on its way down. var: variance of the first and last layer's output. last loss: mean\n"
-        f"of the last 10 updates, nats per token; the target's unigram frequencies alone give {unigram:.2f}."
+        "far below 1 it vanishes on its way down. var: variance of the first and last layer's output without padding.\n"
+        "last loss: mean of the last 10 updates, nats per token; the target's unigram frequencies alone give "
+        f"{unigram:.2f}."
     )
     return "\n".join([*lines, "", legend])
 
 
 def draw(results: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
     """Draw a row of panels a depth: gradient norms of encoder and decoder, output variances of the decoder, loss."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     depths = list(dict.fromkeys(layers for _, layers in results))
-    names = list(dict.fromkeys(connection for connection, _ in results))
-    colours = {name: pyplot.get_cmap("tab20")(i % 20) for i, name in enumerate(names)}
-    figure, axes = pyplot.subplots(len(depths), 4, figsize=(20, 4 * len(depths)), squeeze=False)
-    for (connection, layers), result in results.items():
-        row = axes[depths.index(layers)]
-        curves = [result[s][k] for s, k in (("encoder", "gradient"), ("decoder", "gradient"), ("decoder", "variance"))]
-        for axis, curve in zip(row, [*curves, result["loss"]], strict=True):
-            axis.plot(range(1, len(curve) + 1), curve, label=connection, color=colours[connection], linewidth=1.3)
     titles = ("gradient norm, encoder", "gradient norm, decoder", "output variance, decoder", "loss (nats per token)")
-    for layers, row in zip(depths, axes, strict=True):
-        for axis, title in zip(row, titles, strict=True):
-            is_loss = title.startswith("loss")
-            axis.set(title=f"{title}, {layers}", xlabel="update" if is_loss else "layer")
-            axis.set_yscale("linear" if is_loss else "log")
-            axis.grid(alpha=0.3)
-    axes[0][-1].legend(fontsize=7, ncol=2)
-    figure.tight_layout()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100, format="png")
-    pyplot.close(figure)
+    names = list(dict.fromkeys(connection for connection, _ in results))
+    height = 3.4 * len(depths) + 0.3 * math.ceil(len(names) / 6)
+    with style.drawn(path, len(depths), 4, (16, height)) as (figure, panels):
+        for (connection, layers), result in results.items():
+            row = panels[depths.index(layers)]
+            encoder, decoder = result["encoder"], result["decoder"]
+            curves = encoder["gradient"], decoder["gradient"], decoder["variance"], result["loss"]
+            for axis, curve in zip(row, curves, strict=True):
+                look = style.line(connection) | {"label": style.label(connection), "markevery": max(1, len(curve) // 9)}
+                axis.plot(range(1, len(curve) + 1), curve, **look)
+        for layers, row in zip(depths, panels, strict=True):
+            for axis, title in zip(row, titles, strict=True):
+                is_loss = title.startswith("loss")
+                axis.set(title=f"{title}, {layers}", yscale="linear" if is_loss else "log")
+                style.layer_axis(axis, "update" if is_loss else "layer")
+        style.legend_below(figure, columns=6)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -204,7 +204,7 @@ def matrix(records: Records) -> list[list[float]]:
 
 
 def label_layers(axis: Any, depth: int) -> None:
-    """Number the cells of a heat map from 1, the last one always."""
+    """Write some layers' numbers beside a heat map."""
     step = max(1, -(-depth // 6))
     numbers = list(range(1, depth + 1, step))
     axis.set_xticks([number - 1 for number in numbers], numbers)

@@ -14,13 +14,14 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY, build
 from torch import nn
 
 from .. import __path__ as OUR_PATH
+from ..common.command_line import depths
 from ..common.errors import UserError
 from ..connections import get_connection
 from ..init.admin import profiling, waiting_stacks
 from . import probes, weights
 from .batches import first_batch, make_batches, read_pairs
 
-TOKENS = 2000
+TOKENS = 600
 FEWEST_HEADS = 4
 #: fairseq's task for the architectures of a model of ours
 TASKS = {
@@ -105,6 +106,16 @@ def measure_architecture(
     return measured(probe, model, sample, {"update": 0, "seed": seed, "arch": arch}, point_layers)
 
 
+def check_layers(layers: str) -> None:
+    """Raise a UserError for a text that does not say encoder and decoder layers."""
+    try:
+        is_pair = len(depths(layers)) == 2
+    except argparse.ArgumentTypeError:
+        is_pair = False
+    if not is_pair:
+        raise UserError(f"--layers {layers}: write encoder and decoder layers as in 18-18")
+
+
 @functools.lru_cache(maxsize=2)  # several models in turn see the same text
 def corpus(data: str | None, languages: tuple[str, str], tokens: int) -> tuple[Dictionary, dict[str, Any]]:
     """Return the dictionary and the first batch of parallel text."""
@@ -116,6 +127,7 @@ def corpus(data: str | None, languages: tuple[str, str], tokens: int) -> tuple[D
 
 def build(connection: str, layers: str, width: int, seed: int, words: Dictionary) -> nn.Module:
     """Build a translation model with shared embeddings and dropout 0.1."""
+    check_layers(layers)
     heads = max(FEWEST_HEADS, width // 64)
     if width % heads:
         raise UserError(f"--width {width}: must be a multiple of its {heads} heads")
@@ -150,7 +162,8 @@ def measured(
     unknown = set(names) - {*probes.PROBES, "weights"}
     if unknown:
         raise UserError(f"unknown probe '{min(unknown)}': choose from {', '.join([*probes.PROBES, 'weights'])}")
-    about = {**probes.identity(model.signature), **context}
+    tokens = int(sample["target"].ne(model.decoder.padding_idx).sum())
+    about = {**probes.identity(model.signature), **context, "tokens": tokens}
     rows = weights.records(model.state_dict(), about["connection"]) if "weights" in names else []
     passing = [name for name in names if name != "weights"]
     if passing:

@@ -82,7 +82,7 @@ def layer_outputs(stack: Stack) -> Iterator[tuple[list[Tensor], list[Any]]]:
 
 @contextlib.contextmanager
 def layer_norms(layer: TransformerLayer) -> Iterator[dict[str, tuple[Tensor, Tensor, bool]]]:
-    """Within it, a forward pass fills: kind of sub-layer -> input and output of its LayerNorm, is it after the branch."""
+    """Within it, a forward pass fills `Trace.norms` of one layer: input, output, is it after the branch."""
     heard: dict[str, tuple[Tensor, Tensor, bool]] = {}
     done: set[str] = set()
 
@@ -280,7 +280,9 @@ def measure(
         depth = len(stacks_of(model)["decoder"])
         point_layers = default_layers(depth) if point_layers is None else point_layers
         if any(not 1 <= number <= depth for number in point_layers):
-            raise UserError(f"points of layers {', '.join(map(str, point_layers))}: the decoder has layers 1 to {depth}")
+            raise UserError(
+                f"points of layers {', '.join(map(str, point_layers))}: the decoder has layers 1 to {depth}"
+            )
     needs_gradients = not set(NEED_GRADIENTS).isdisjoint(probes)
     with evaluating(model), torch.set_grad_enabled(needs_gradients):
         with listening(model, sample, (point_layers or ()) if "points" in probes else ()) as trace:

@@ -58,6 +58,7 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
     connection_options: str = field(default="", metadata={"help": HELP["connection_options"]})
     connection_module: str = field(default="", metadata={"help": HELP["connection_module"]})
     compile_layers: bool = field(default=False, metadata={"help": HELP["compile_layers"]})
+    probe_interval: int = field(default=0, metadata={"help": HELP["probe_interval"]})
     connection_signature: str = field(default="", metadata={"help": "written by the model; leave it empty"})
     vocabulary: str = field(default="", metadata={"help": "written by the model; leave it empty"})
 

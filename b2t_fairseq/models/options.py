@@ -37,6 +37,7 @@ HELP = {
     "connection_options": "options of the connection itself, such as final_norm=true",
     "connection_module": "a module of yours that registers connections: its dotted name or the path of its .py file",
     "compile_layers": "train with layers compiled by torch.compile; for GPUs: on a CPU it is slower",
+    "probe_interval": "every N updates, write the layers' gradient norms and variances to SAVE_DIR/probes.jsonl",
 }
 
 
@@ -48,6 +49,7 @@ def add_connection_args(parser: ArgumentParser) -> None:
         "connection_options": {"metavar": "NAME=VALUE,..."},
         "compile_layers": {"action": "store_true"},
         "connection_module": {"metavar": "NAME_OR_PATH"},
+        "probe_interval": {"type": int, "metavar": "N"},
     }
     for name, form in forms.items():
         parser.add_argument(f"--{name.replace('_', '-')}", help=HELP[name], **form)

@@ -56,6 +56,7 @@ RANGES: Mapping[str, Range] = {
     **dict.fromkeys(("num_workers", "num_batch_buckets", "context_window", "shard_id", "prefix_size"), NOT_NEGATIVE),
     **dict.fromkeys(("max_len_a", "max_len_b", "min_len", "no_repeat_ngram_size", "thresholdsrc"), NOT_NEGATIVE),
     **dict.fromkeys(("thresholdtgt", "padding_factor", "adam_eps", "curriculum", "buffer_size"), NOT_NEGATIVE),
+    "probe_interval": NOT_NEGATIVE,
     **dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_embed_dim", "decoder_embed_dim"), AT_LEAST_ONE),
     **dict.fromkeys(("encoder_ffn_embed_dim", "decoder_ffn_embed_dim", "decoder_output_dim"), AT_LEAST_ONE),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads", "decoder_input_dim"), AT_LEAST_ONE),
