@@ -23,7 +23,7 @@ setup(
         "b2t_fairseq": ["py.typed"],
         "b2t_fairseq.native": ["*.cpp"],
         "b2t_fairseq.configs": ["*/*.yaml"],
-        "b2t_fairseq.experiments.published": ["*.yaml"],
+        "b2t_fairseq.experiments.published": ["*.yaml", "elsewhere/*.yaml"],
     },
     install_requires=[
         "torch>=1.13",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..analysis.probes import default_layers
 from ..common.command_line import ours
 from ..common.files import read_records, replacing
 from .jobs.progress import Display
@@ -92,11 +93,17 @@ def fresh(target: Target, scale: Scale) -> list[Measurement]:
     seed, made = str(scale.options.seeds[0]), []
     for connection, layers in scale.models(target.models()):
         model, where = scale.fresh_model(target, connection, layers)
-        which = [word for layer in target.layers for word in ("--layer", str(layer))]
-        name = "-".join([target.probe, connection, layers, where, *map(str, target.layers), seed])
+        which = decoder_layers(target, layers)
+        name = "-".join([target.probe, connection, layers, where, *which[1:], seed])
         arguments = target.probe, *model, *which, "--seed", seed
         made.append(Measurement(name, arguments, scale.root / "probes"))
     return made
+
+
+def decoder_layers(target: Target, layers: str) -> list[str]:
+    """Return the option that names the decoder layers of `points`; none where the usual ones include the target's."""
+    usual = default_layers(int(layers.rpartition("-")[2]))
+    return [] if set(target.layers) <= set(usual) else ["--at", ",".join(map(str, target.layers))]
 
 
 def trained(target: Target, scale: Scale) -> list[Measurement]:

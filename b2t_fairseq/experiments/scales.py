@@ -16,7 +16,7 @@ from .laptop import Corpus, Wanted, Work, duration, recipe_file
 from .measurements import Measurement
 from .paper_cells import ESTIMATED_FOR, PaperCell
 from .published import Target
-from .recipes import configs_folder
+from .recipes import configs_folder, given
 from .rows import Results, Row, describe
 from .tasks import PAPER_CORPORA, TASKS
 
@@ -130,6 +130,9 @@ class LaptopScale(Scale):
         """Return the options of `analyze` for a model of the target's width, on the embedded corpus or the user's."""
         width = str(target.laptop.get("width", 64))
         data = ["--data", self.options.data] if self.options.data else []
+        for side in ("source", "target"):
+            if language := given(self.options.task_words, side):
+                data += [f"--{side}-lang", language]
         where = f"w{width}" + (f"-{Path(self.options.data).resolve().name}" if self.options.data else "")
         return ["--connection", connection, "--layers", layers, "--width", width, *data], where
 

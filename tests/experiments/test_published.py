@@ -9,11 +9,12 @@ import pytest
 
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.connections import CONNECTIONS
-from b2t_fairseq.experiments.published import FAILED, MISSING, TARGETS, all_targets, get_target, read_target
+from b2t_fairseq.experiments.published import FAILED, MISSING, TARGETS, all_targets, elsewhere, get_target, read_target
 from b2t_fairseq.experiments.tasks import PAPER_CORPORA, TASKS
 
 #: of all published scores, in order: an edit by mistake is seen where the paper's text is not at hand
 DIGEST = "a5a2870983b67551"
+ELSEWHERE_DIGEST = "a837b55e4da8a427"
 TABLES = [target for target in all_targets() if target.rows]
 
 
@@ -109,3 +110,24 @@ def test_a_malformed_file_is_one_line(old, new, sentence, tmp_path):
     file.write_text(source.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(UserError, match=sentence):
         read_target(file)
+
+
+def test_tables_of_other_papers_name_methods_of_ours():
+    tables = elsewhere()
+    rows = [row for table in tables for row in table.rows]
+    assert len(tables) == 5 and all(table.source for table in tables)
+    assert {connection for _, connection, _, _ in rows} - {None} <= set(CONNECTIONS)
+    assert hashlib.sha256(repr(rows).encode()).hexdigest()[:16] == ELSEWHERE_DIGEST
+
+
+def test_their_numbers_stand_in_our_notes():
+    data = os.environ.get("B2T_DATA")
+    notes = Path(data).parent / "METHODS_NEW.md" if data else None
+    if notes is None or not notes.is_file():
+        pytest.skip("METHODS_NEW.md is not at hand: set B2T_DATA to the folder beside it")
+    text = notes.read_text(encoding="utf-8").rpartition("Published numbers")[2]
+    for table in elsewhere():
+        for label, _, scores, _ in table.rows:
+            assert scores == FAILED or all(
+                re.search(rf"\b{score:.2f}0?\b|\b{score:.3f}\b", text) for score in scores
+            ), label

@@ -118,6 +118,43 @@ class Target:
         return self.trained.get("variants", [{}])
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A table of another paper, to stand beside ours; language models, where less is better.
+
+    Attributes:
+        title: what it shows.
+        source: where it is published.
+        columns: the heads of its columns.
+        rows: label, connection of ours (None if we do not have it), scores or `FAILED`, note.
+        notes: what a reader should know.
+    """
+
+    title: str
+    source: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, str | None, tuple[float, ...] | str, str], ...]
+    notes: tuple[str, ...]
+
+
+def elsewhere() -> list[Elsewhere]:
+    """Return the tables that are published elsewhere."""
+    import yaml
+
+    tables = []
+    for path in sorted((FOLDER / "elsewhere").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        columns = tuple(f"{metric}, {test}" for metric in content["metrics"] for test in content["tests"])
+        rows = []
+        for row in content["rows"]:
+            scores = row["published"] if isinstance(row["published"], str) else tuple(map(float, row["published"]))
+            if scores != FAILED and len(scores) != len(columns):
+                raise UserError(f"{path}: row {row['label']}: {len(scores)} scores in {len(columns)} columns")
+            rows.append((row["label"], row["connection"], scores, row.get("open", "")))
+        tables.append(Elsewhere(content["title"], content["source"], columns, tuple(rows), tuple(content["notes"])))
+    return tables
+
+
 def get_target(name: str) -> Target:
     """Return a target by its name.
 

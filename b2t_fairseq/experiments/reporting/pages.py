@@ -15,7 +15,7 @@ from ...analysis import figures as probe_figures
 from ...analysis import style
 from ...common.files import read_records
 from .. import findings, significance
-from ..published import FAILED, MISSING, PublishedRow, Target, all_targets
+from ..published import FAILED, MISSING, PublishedRow, Target, all_targets, elsewhere
 from ..rows import Results, Row, describe, identity
 from ..tasks import TASKS
 from . import figures
@@ -50,6 +50,7 @@ def write(results: Results, folder: Path, missing: Sequence[str] = ()) -> list[s
     report.add_findings()
     for target in all_targets():
         report.add_target(target)
+    report.add_elsewhere()
     report.add_environment()
     stem = "REPORT" if report.scale == "laptop" else f"REPORT-{report.scale}"
     markdown, page = report.document.write(folder, stem)
@@ -233,6 +234,20 @@ class Report:
                     self.document.add(Heading(self.describe(which), 3), score_table(target, groups[which]))
                     made = True
         return made
+
+    def add_elsewhere(self) -> None:
+        """Add the tables of other papers that compare methods of ours."""
+        self.document.add(Heading("Published elsewhere", anchor="elsewhere"))
+        for table in elsewhere():
+            lines = []
+            for label, _, scores, note in table.rows:
+                cells = [PUBLISHED[scores]] if isinstance(scores, str) else [f"{score:g}" for score in scores]
+                lines.append(
+                    [label + (f" ({note})" if note else ""), *cells, *[""] * (len(table.columns) - len(cells))]
+                )
+            self.document.add(Heading(table.title, 3), Text(f"Source: {table.source}.", is_note=True))
+            self.document.add(Table(["method", *table.columns], lines))
+            self.document.add(*[Text(note, is_note=True) for note in table.notes])
 
     def add_environment(self) -> None:
         """Add what the cells were made on, how long that took, and the command for each."""
