@@ -229,7 +229,7 @@ class Cell:
 
 def nothing_learned(history: History, level: float) -> str | None:
     """Return the sentence that says a training ended at the unigram level; None if it has learned something."""
-    losses = list(history.train.values())[-LOG_LINES:]
+    losses = list(history.train.values())[-LOG_LINES:] or list(history.valid.values())[-1:]
     if not losses or min(losses) < level - WITHIN_BITS:  # NaN is not below: it has learned nothing
         return None
     return (

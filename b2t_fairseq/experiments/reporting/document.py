@@ -14,7 +14,7 @@ STYLE = """\
 :root { color-scheme: light; --ink: #1a1a1a; --faint: #666; --line: #d8d8d8; --band: #f5f5f3; }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: var(--ink); background: #fff;
-  max-width: 1080px; margin: 0 auto; padding: 1rem; }
+  max-width: 1240px; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: .5rem 0 1rem; }
 h2 { font-size: 1.3rem; margin: 2.4rem 0 .6rem; border-top: 2px solid var(--ink); padding-top: .6rem; }
 h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
@@ -25,8 +25,8 @@ nav a { display: block; padding: .1rem 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; white-space: normal; min-width: 14rem; }
+th:first-child, td:first-child, .text { text-align: left; }
+td.text { white-space: normal; min-width: 14rem; }
 tbody tr:nth-child(even) { background: var(--band); }
 figure { margin: .8rem 0 1.2rem; }
 figure img { max-width: 100%; height: auto; display: block; }
@@ -181,12 +181,10 @@ def markdown_table(table: Table) -> str:
 
 def html_table(table: Table) -> str:
     """Return a table that scrolls sideways where the window is narrow."""
-    head = "".join(f"<th>{marked(cell)}</th>" for cell in table.head)
+    kinds = [' class="text"' if column in table.wordy else "" for column in range(len(table.head))]
+    head = "".join(f"<th{kind}>{marked(cell)}</th>" for kind, cell in zip(kinds, table.head, strict=True))
     rows = []
     for row in table.rows:
-        cells = (
-            f'<td class="text">{marked(c)}</td>' if k in table.wordy else f"<td>{marked(c)}</td>"
-            for k, c in enumerate(row)
-        )
+        cells = [f"<td{kind}>{marked(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

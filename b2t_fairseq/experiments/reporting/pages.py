@@ -317,7 +317,7 @@ def published_head(target: Target) -> list[str]:
     if not target.rows:
         return []
     has_one_metric = len({metric for metric, _ in target.columns}) == 1
-    names = [f"paper: {test if has_one_metric else metric}" for metric, test in target.columns]
+    names = [f"paper: {test.removeprefix('newstest') if has_one_metric else metric}" for metric, test in target.columns]
     return [*names, *(["paper: mean"] if any(row.mean is not None for row in target.rows) else [])]
 
 

@@ -1,0 +1,213 @@
+"""`reproduce`: its plan, its mistakes, and cells that are made once, resumed, shared and reported."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from b2t_fairseq import cli
+from b2t_fairseq.corpora.embedded import english_german
+from b2t_fairseq.evaluation.bleu import corpus_bleu
+from b2t_fairseq.experiments import reproduce
+from b2t_fairseq.experiments.laptop import Clock, duration
+from b2t_fairseq.experiments.rows import Results
+from b2t_fairseq.experiments.scales import LaptopScale, PaperScale
+
+SMALL = ["--seeds", "1", "--updates", "4", "--vocab-size", "150"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "pairs"
+    folder.mkdir()
+    for name, pairs in english_german.generate({"train": 120, "valid": 9, "test": 7}).items():
+        for side, language in enumerate(("en", "de")):
+            (folder / f"{name}.{language}").write_text("".join(f"{pair[side]}\n" for pair in pairs))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory) -> Path:
+    """The output folder of one small cell, B2T at 6-6, made for Figure 5."""
+    output = tmp_path_factory.mktemp("made") / "out"
+    words = ["figure5", "--connections", "b2t", "--data", str(data), "--output", str(output), *SMALL]
+    assert cli.main(["reproduce", *words]) == 0
+    return output
+
+
+def scale(*words: str) -> LaptopScale | PaperScale:
+    options = reproduce.parse(words)
+    return reproduce.SCALES[options.scale](options)
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["tabel1"], "unknown target 'tabel1': choose from table1, "),
+        (["table1", "--seeds", "1,1"], "--seeds 1,1"),
+        (["table1", "--seeds", "one"], "--seeds one"),
+        (["table1", "--connections", "b2t,ghost"], "ghost"),
+        (["table1", "--connections", "b2t,b2t"], "--connections needs different names"),
+        (["table1", "--updates", "0"], "--updates"),
+        (["table1", "--jobs", "none"], "--jobs"),
+        (["table1", "table2", "--data", "x"], "--data x belongs to one task, the targets are of mt, summarization"),
+        (["table3", "--source", "de"], "--source"),
+        (["table1", "--launcher", "slurm"], "--launcher slurm is for --scale paper"),
+        (["table1", "--recompute"], "--recompute needs --output"),
+        (["table1", "--data", "no/such/folder"], "no/such/folder"),
+        (["table4", "--data", "{pairs}"], "{pairs}"),
+        (["warmup", "--scale", "paper"], "warmup varies the training"),
+        ([], "TARGET"),
+    ],
+)
+def test_mistakes_are_one_line(words, sentence, data, capsys):
+    words = [word.replace("{pairs}", str(data)) for word in words]
+    assert cli.main(["reproduce", *words, "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert sentence.replace("{pairs}", str(data)) in error
+
+
+def test_the_plan_says_what_would_run_and_changes_nothing(data, tmp_path, capsys):
+    output = tmp_path / "out"
+    words = ["table1", "figure6", "--data", str(data), "--output", str(output), *SMALL]
+    assert cli.main(["reproduce", *words, "--dry-run"]) == 0
+    plan = capsys.readouterr().out
+    assert "table1: Translation" in plan and "  9 cells, 0 done; about " in plan
+    assert "  2 cells, 0 done, 2 shared with targets above; about " in plan and plan.count(" train ") == 9
+    assert "mt pairs post 60-12 multi30k, 4 updates, seed 1: about " in plan and "in all: about " in plan
+    assert "--encoder-layers" not in plan and "--seed 1 " in plan and not output.exists()
+
+
+def test_targets_are_the_papers_and_each_is_made_once():
+    names = [target.name for target in reproduce.find_targets(["findings", "table1,figure1", "table5"])]
+    assert names == ["table1", "table2", "table3", "table4", "figure1", "table5"]
+    assert len(reproduce.find_targets(["all"])) == 19
+
+
+def test_depth_is_all_that_differs_between_the_cells_of_a_table(tmp_path):
+    """And the connection and the seed, of course."""
+    cells = [cell for _, cell in scale("table1", "table9", "--output", str(tmp_path)).work.cells]
+    trainings = {
+        tuple(sorted((key, str(value)) for key, value in cell.train.items() if key != "seed")) for cell in cells
+    }
+    assert len(cells) == 3 * 11 and len(trainings) == 1
+
+
+def test_a_cell_has_row_hypotheses_and_measurement(made, data):
+    results = Results(made / "results" / "laptop")
+    (row,) = results.rows().values()
+    facts = {key: row[key] for key in ("task", "corpus", "connection", "layers", "recipe", "seed", "updates")}
+    wanted = {"task": "mt", "corpus": "pairs", "connection": "b2t", "layers": "6-6", "recipe": "multi30k"}
+    assert facts == {**wanted, "seed": 1, "updates": 4}
+    assert row["failure"].startswith("training failed: after ")  # four updates
+    assert row["signature"].startswith("connection:b2t|") and row["parameters"] > 100_000
+    assert row["machine"]["torch"] and row["seconds"]["train"] > 0 and row["counts"]["train pairs"] == 120
+    references = (data / "test.de").read_text().splitlines()
+    score = corpus_bleu(results.hypotheses(row["fingerprint"], "test"), references)
+    assert row["scores"]["test"]["BLEU"]["score"] == score.score
+    assert row["scores"]["test"]["BLEU"]["signature"] == score.signature
+    (probe,) = (results.folder / "probes").iterdir()
+    assert probe.name == f"similarity-b2t-6-6-trained-{row['fingerprint']}.jsonl"
+
+
+def test_the_report_shows_it_beside_the_published_numbers(made):
+    page, text = ((made / "results" / f"REPORT.{ending}").read_text() for ending in ("html", "md"))
+    assert "laptop scale: pairs, recipe multi30k, 4 updates" in text
+    assert "| B2T connection | 6-6    | 1     |" in text and "26.84" in text and "not in our copy" in text
+    assert "b2t-fairseq reproduce table2" in text
+    assert page.count('src="data:image/svg+xml;base64,') == text.count("![") >= 2
+    assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
+    for line in text.splitlines():
+        if line.startswith("!["):
+            assert (made / "results" / line.rpartition("(")[2].rstrip(")")).is_file()
+
+
+def test_what_is_done_is_not_done_again(made, data, capfd):
+    before = {path: path.stat().st_mtime_ns for path in made.rglob("*.pt")}
+    words = ["figure5", "--connections", "b2t", "--data", str(data), "--output", str(made), *SMALL]
+    assert "  1 cells, 1 done, 1 measurements, 0 to make" in "\n".join(scale(*words).plan())
+    assert cli.main(["reproduce", *words]) == 0
+    assert "$ python" not in capfd.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*.pt")} == before
+
+
+def test_a_row_counts_without_its_folder_and_a_folder_without_its_row(made, data, tmp_path):
+    words = ["figure5", "--connections", "b2t", "--data", str(data), *SMALL]
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(made / "results", elsewhere / "results")
+    assert "1 cells, 1 done" in "\n".join(scale(*words, "--output", str(elsewhere)).plan())
+    other = tmp_path / "other"
+    shutil.copytree(made / "quickstart", other / "quickstart")
+    work = scale(*words, "--output", str(other)).work
+    assert len(work.rows()) == 1 and not work.results.path.exists()
+    work.keep_what_others_made()
+    assert len(work.results.rows()) == 1
+
+
+def test_another_version_is_kept_apart_and_named(made, data, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(made / "results", output / "results")
+    path = output / "results" / "laptop" / "rows.jsonl"
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps({**row, "fingerprint": "0123456789ab"}) + "\n")
+    words = ["figure5", "--connections", "b2t", "--data", str(data), "--output", str(output), *SMALL]
+    plan = "\n".join(scale(*words).plan())
+    assert "1 cells, 0 done" in plan and "note: 1 kept rows are of other versions" in plan and "0123456789ab" in plan
+
+
+def test_a_failing_cell_stops_no_other(data, tmp_path, monkeypatch, capfd):
+    """One cell's training cannot start; the report of the other is written, and the status says that one failed."""
+    words = ["figure5", "--connections", "pre,b2t", "--data", str(data), "--output", str(tmp_path / "out"), *SMALL]
+    made = scale(*words)
+    cells = {cell.connection: cell for _, cell in made.work.cells}
+    command = cells["pre"].chain.commands[0]
+    object.__setattr__(command, "arguments", [*command.arguments, "--no-such-option"])
+    monkeypatch.setitem(reproduce.SCALES, "laptop", lambda options: made)
+    assert reproduce.main(words) == 1
+    errors = capfd.readouterr().err
+    assert (
+        "cells: 2 of 2 ended, 1 failed" in errors and "failed: mt pairs pre 6-6 multi30k, 4 updates, seed 1: " in errors
+    )
+    assert [row["connection"] for row in made.results.rows().values()] == ["b2t"]
+    assert "the first: mt pairs pre 6-6" in (tmp_path / "out" / "results" / "REPORT.md").read_text()
+
+
+def test_the_papers_scale_plans_its_own_commands(tmp_path):
+    made = scale("table1", "--scale", "paper", "--output", str(tmp_path))
+    plan = made.plan()
+    commands = [line for line in plan if "paper-train" in line]
+    assert len(commands) == 9 and all(" --evaluate " in line and "--seed 1 " in line for line in commands)
+    assert any("wmt_ende b2t 60-12 seed 1: about " in line and line.endswith("H100 hours") for line in plan)
+
+
+def test_slurm_gets_one_job_for_each_cell(tmp_path, monkeypatch, capsys):
+    calls = []
+
+    def answer(command, **_):
+        calls.append(command)
+        return "Submitted batch job 7\n" if command[0] == "sbatch" else "7 waiting\n"
+
+    monkeypatch.setattr("b2t_fairseq.common.processes.run", answer)
+    words = ["table3", "--scale", "paper", "--launcher", "slurm", "--output", str(tmp_path)]
+    assert scale(*words).make() == []
+    assert [call[:3] for call in calls] == [["sbatch", "scripts/slurm/train.sbatch", "wikitext103"]] * 6
+    calls.clear()
+    assert scale(*words).make() == []
+    assert {call[0] for call in calls} == {"squeue"} and "is in the queue already" in capsys.readouterr().out
+
+
+def test_times_are_said_as_people_do():
+    assert [duration(s) for s in (7, 89, 95, 3599, 3600, 8000)] == [
+        "7 s",
+        "89 s",
+        "2 min",
+        "60 min",
+        "1 h 0 min",
+        "2 h 13 min",
+    ]
+    clock = Clock([100.0, 200.0, 300.0], jobs=2)
+    assert clock.line(100.0, 0) == "cells: 1 of 3 ended; about 4 min left"
+    assert clock.line(200.0, 1).startswith("cells: 2 of 3 ended, 1 failed; ")
+    assert clock.line(300.0, 1) == "cells: 3 of 3 ended, 1 failed"
