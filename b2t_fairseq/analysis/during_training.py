@@ -42,7 +42,8 @@ class Probing:
             self.board = progress_bar.SummaryWriter(os.path.join(folder, "probes"))
         # what a killed run measured after the checkpoint that this one resumes from is measured again
         before = trainer.get_num_updates()
-        known = [record for record in read_records(self.path, update=int) if 0 < record["update"] <= before]
+        known = [record for record in read_records(self.path, update=int) if record["update"] <= before]
+        known = known if before else []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, "".join(f"{json.dumps(record)}\n" for record in known))
 

@@ -62,7 +62,8 @@ def load(path: str, data: str, trust_checkpoint: bool = False) -> tuple[nn.Modul
     """
     if not Path(data).is_dir():
         raise UserError(f"--data {data}: no such folder; it takes the prepared folder of the training")
-    overrides: dict[str, Any] = {"data": data}
+    # a path that a language model's data set reads, and that is not taken on a checkpoint's word: fairseq's default
+    overrides: dict[str, Any] = {"data": data, "plasma_path": "/tmp/plasma"}
     if (Path(data) / "config.yaml").is_file():  # speech
         overrides["config_yaml"] = "config.yaml"
     if trust_checkpoint:

@@ -3,33 +3,18 @@
 import json
 
 import pytest
-import torch
-from builders import batch, build
 
 from b2t_fairseq import UserError, cli
-from b2t_fairseq.analysis import depth_check, probe
-
-
-def test_the_probe_changes_nothing_and_sees_the_layers():
-    model = build("transformer_b2t_6_6").eval()
-    source, target = batch()
-    expected = model(source, None, target)[0]
-    stack = model.decoder.layers
-    with probe.layer_outputs(stack) as outputs:
-        logits = model(source, None, target)[0]
-        logits.sum().backward()
-    assert torch.equal(logits, expected)
-    states = model(source, None, target)[1]["inner_states"][1:]
-    assert all(torch.equal(seen, state) for seen, state in zip(outputs, states, strict=True))
-    assert all(output.grad is not None for output in outputs)
-    assert not any(layer._forward_hooks for layer in stack)
+from b2t_fairseq.analysis import depth_check
+from b2t_fairseq.analysis.batches import make_batches, read_pairs
+from b2t_fairseq.analysis.fresh import build
 
 
 def test_post_ln_vanishes_with_depth_and_b2t_does_not():
-    words, batches = depth_check.make_batches(depth_check.read_pairs(None)[:200], tokens=120)
+    words, batches = make_batches(read_pairs(None)[:200], tokens=120)
 
     def ratio(connection: str) -> float:
-        model = depth_check.build(connection, "2-24", width=32, seed=1, words=words)
+        model = build(connection, "2-24", width=32, seed=1, words=words)
         gradient = depth_check.at_initialisation(model, batches[0])["decoder"]["gradient"]
         return gradient[0] / gradient[-1]
 
@@ -39,9 +24,11 @@ def test_post_ln_vanishes_with_depth_and_b2t_does_not():
 
 def test_batches_hold_the_pairs():
     pairs = [("a b a b", "x y x"), ("b", "y"), ("a", "x y")]
-    words, batches = depth_check.make_batches(pairs, tokens=6)
-    assert [tuple(source.shape) for source, _, _ in batches] == [(2, 5), (1, 2)]
-    source, shifted, target = batches[0]
+    words, batches = make_batches(pairs, tokens=6)
+    assert [tuple(batch["net_input"]["src_tokens"].shape) for batch in batches] == [(2, 5), (1, 2)]
+    source, lengths, shifted = batches[0]["net_input"].values()
+    target = batches[0]["target"]
+    assert lengths.tolist() == [5, 2]
     assert source[1].tolist() == [1, 1, 1, words.index("b"), 2], "source padded on the left"
     assert shifted[1].tolist() == [2, words.index("y"), 1, 1]
     assert target[1].tolist() == [words.index("y"), 2, 1, 1]
