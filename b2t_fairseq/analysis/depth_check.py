@@ -18,14 +18,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..common import processes
 from ..common.command_line import Parser, guarded, positive
-from ..common.files import locked, read_records, write_atomically
+from ..common.files import append_record, locked, read_records, write_atomically
 from ..connections import CONNECTIONS, get_connection
 from . import probes, style
 from .batches import PAD, make_batches, read_pairs
@@ -37,6 +37,14 @@ TOKENS = 256
 WARMUP = 40
 LEARNING_RATE = 1e-3
 KINDS = {"gradients": "gradient", "growth": "variance"}  # probe -> its name in the results
+
+
+LEGEND = """\
+grad 1/L: norm of the gradient at the first layer's output over that at the last layer's, before training; far below 1
+it vanishes on its way down. var: variance of the first and last layer's output without padding. last loss: mean of the
+last 10 updates, nats per token"""
+#: (connection, layers) -> what was measured
+Results = dict[tuple[str, str], dict[str, Any]]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -109,30 +117,31 @@ def unigram_loss(pairs: Iterable[tuple[str, str]]) -> float:
     return float(-(frequencies * frequencies.clamp(min=1e-12).log()).sum())
 
 
-def table(results: dict[tuple[str, str], dict[str, Any]], unigram: float) -> str:
-    """Make a table of one row a model."""
+def table_lines(results: Results) -> list[list[str]]:
+    """Return the head and a line a model."""
     head = ["connection", "layers", "grad enc 1/L", "grad dec 1/L", "var enc 1", "var enc L", "var dec 1", "var dec L"]
-    rows = [[*head, "first loss", "last loss"]]
+    lines = [[*head, "first loss", "last loss"]]
     for (connection, layers), result in results.items():
         sides = result["encoder"], result["decoder"]
         ratios = [f"{s['gradient'][0] / s['gradient'][-1]:.2g}" for s in sides]
         variances = [f"{s['variance'][i]:.3g}" for s in sides for i in (0, -1)]
         tail = result["loss"][-10:]
         losses = [f"{result['loss'][0]:.2f}", f"{sum(tail) / len(tail):.2f}"]
-        rows.append([connection, layers, *ratios, *variances, *losses])
+        lines.append([connection, layers, *ratios, *variances, *losses])
+    return lines
+
+
+def table(results: Results, unigram: float) -> str:
+    """Make a table of one line a model, which reads well as text, with its legend."""
+    rows = table_lines(results)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     lines = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    legend = (
-        "grad 1/L: norm of the gradient at the first layer's output over that at the last layer's, before training;\n"
-        "far below 1 it vanishes on its way down. var: variance of the first and last layer's output without padding.\n"
-        "last loss: mean of the last 10 updates, nats per token; the target's unigram frequencies alone give "
-        f"{unigram:.2f}."
-    )
-    return "\n".join([*lines, "", legend])
+    level = f"the target's unigram frequencies alone give {unigram:.2f}"
+    return "\n".join([*lines, "", f"{LEGEND}; {level}."])
 
 
-def draw(results: dict[tuple[str, str], dict[str, Any]], path: Path) -> None:
+def draw(results: Results, path: Path) -> None:
     """Draw a row of panels a depth: gradient norms of encoder and decoder, output variances of the decoder, loss."""
     depths = list(dict.fromkeys(layers for _, layers in results))
     titles = ("gradient norm, encoder", "gradient norm, decoder", "output variance, decoder", "loss (nats per token)")
@@ -168,15 +177,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with locked(folder, "depth check"):
         rows = {json.dumps(row["settings"]): row for row in read_rows(folder / "models.jsonl")}
         missing = [settings for settings in wanted.values() if json.dumps(settings) not in rows]
-        with open(folder / "models.jsonl", "a+b") as log, processes.workers(options.jobs) as pool:
-            if log.tell() and not ends_a_line(log):  # a kill left half a row
-                log.write(b"\n")
+        with processes.workers(options.jobs) as pool:
             jobs = {pool.submit(examine, *settings): settings for settings in missing}
             for job in tqdm(as_completed(jobs), total=len(jobs), desc="depth-check", unit="model", disable=not jobs):
                 row = {"settings": jobs[job], **job.result()}
                 rows[json.dumps(row["settings"])] = row
-                log.write(json.dumps(row).encode() + b"\n")
-                log.flush()
+                append_record(folder / "models.jsonl", row)
         results = {key: rows[json.dumps(settings)] for key, settings in wanted.items()}
         write_results(options, folder, results, unigram_loss(pairs))
     return 0
@@ -196,15 +202,7 @@ def holds_numbers(row: dict[str, Any]) -> bool:
     return all(isinstance(x, list) and x and all(type(number) in (int, float) for number in x) for x in lists)
 
 
-def ends_a_line(log: BinaryIO) -> bool:
-    """Return whether the last byte of a file is a line feed; the file is at its end again afterwards."""
-    log.seek(-1, os.SEEK_END)
-    return log.read(1) == b"\n"
-
-
-def write_results(
-    options: argparse.Namespace, folder: Path, results: dict[tuple[str, str], dict[str, Any]], unigram: float
-) -> None:
+def write_results(options: argparse.Namespace, folder: Path, results: Results, unigram: float) -> None:
     """Write and print the table, and draw the figure."""
     text = table(results, unigram)
     where = options.data or "embedded corpus"

@@ -164,6 +164,16 @@ def read_records(path: str | os.PathLike, **types: Types) -> list[dict[str, Any]
     return records
 
 
+def append_record(path: str | os.PathLike, record: dict[str, Any]) -> None:
+    """Add one of our JSON records as a line at the end of a file; half a line that a kill left is ended first."""
+    with disk_full_as_one_line(path), open(path, "a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+
+
 def parse_record(text: str, types: dict[str, Types]) -> dict[str, Any]:
     """Return the names and values that JSON text holds.
 

@@ -18,14 +18,14 @@ from ..analysis.probes import default_layers
 from ..common.command_line import ours
 from ..common.files import read_records, replacing
 from .jobs.progress import Display
-from .jobs.runner import Chain, Command, run_chains
+from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .published import Target
 from .rows import Results
 
 if TYPE_CHECKING:
     from .scales import Scale
 
-FRESH_SECONDS, TRAINED_SECONDS = 60.0, 30.0
+FRESH_SECONDS, TRAINED_SECONDS, DEPTH_CHECK_SECONDS = 60.0, 30.0, 2400.0
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,44 @@ class Measurement:
             shutil.copyfile(self.output, temporary)
 
 
+@dataclass(frozen=True)
+class DepthCheck(Measurement):
+    """All connections at three depths: gradients, variances, first losses; `b2t-fairseq depth-check`."""
+
+    @property
+    def output(self) -> Path:
+        """Return the file that the command writes."""
+        return self.folder / "models.jsonl"
+
+    @property
+    def chain(self) -> Chain:
+        """Return the one command, which resumes."""
+        arguments = ours("depth-check", *self.arguments, "--output", str(self.folder), "--jobs", "1")
+        return Chain(self.name, [Command(self.name, arguments, self.folder / "log", self.name)])
+
+    @property
+    def seconds(self) -> float:
+        """Estimate the seconds of one core that it takes."""
+        return DEPTH_CHECK_SECONDS
+
+
 def of(target: Target, scale: Scale) -> list[Measurement]:
     """Return the measurements that a target asks for at a scale."""
+    if target.kind == "depth":
+        return depth_check(target, scale)
     if not target.probe:
         return []
     made = [] if target.kind == "similarity" else fresh(target, scale)
     return made + (trained(target, scale) if target.kind in ("similarity", "growth") else [])
+
+
+def depth_check(target: Target, scale: Scale) -> list[DepthCheck]:
+    """Return the depth check of the target's connections, of the first seed."""
+    models, seed = scale.models(target.models()), str(scale.options.seeds[0])
+    names, depths = (list(dict.fromkeys(column)) for column in zip(*models, strict=True))
+    arguments = "--connections", ",".join(names), "--layers", ",".join(depths), "--seed", seed
+    key = fingerprint(*arguments)
+    return [DepthCheck(f"depth-{key}", arguments, scale.root / f"depth-{key}")]
 
 
 def fresh(target: Target, scale: Scale) -> list[Measurement]:

@@ -11,15 +11,14 @@ import fcntl
 import gzip
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import read_record, read_records, replacing, write_atomically, write_record
+from ..common.files import append_record, read_record, read_records, replacing, write_atomically, write_record
 from .jobs.progress import History
 
 Row = dict[str, Any]
@@ -126,11 +125,9 @@ class Results:
             write_atomically(self.path, "".join(f"{line}\n" for line in lines))
 
     def add_record(self, name: str, record: Mapping[str, Any]) -> None:
-        """Add a line to one of the other files of JSON lines; a half-written last line is ended first."""
-        with self.turn(), open(self.folder / name, "a+b") as file:
-            if file.tell() and not ends_a_line(file):
-                file.write(b"\n")
-            file.write(json.dumps(clean(record), ensure_ascii=False).encode() + b"\n")
+        """Add a line to one of the other files of JSON lines."""
+        with self.turn():
+            append_record(self.folder / name, clean(record))
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -144,12 +141,6 @@ class Results:
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-def ends_a_line(file: BinaryIO) -> bool:
-    """Return whether the last byte of a file is a line feed; the file is at its end again afterwards."""
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
 
 
 def pack(path: Path, lines: Sequence[str]) -> None:

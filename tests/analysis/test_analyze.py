@@ -156,7 +156,9 @@ def test_models_at_initialisation(tmp_path, here):
 
 def test_architectures_at_initialisation(language_model, here):
     run = ["--arch", "transformer_lm_b2t_6_tiny,transformer_lm_pre_6_tiny", "--data", language_model / "lm-bin"]
-    printed = here("analyze", "gradients", *run, "--tokens", "60", "--", "--decoder-layers", "3", "--tokens-per-sample", "24")
+    printed = here(
+        "analyze", "gradients", *run, "--tokens", "60", "--", "--decoder-layers", "3", "--tokens-per-sample", "24"
+    )
     records = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     assert [(r["connection"], r["layers"], r["layer"]) for r in records][::3] == [("b2t", "3", 1), ("pre", "3", 1)]
     assert 0 < records[0]["tokens"] <= 60

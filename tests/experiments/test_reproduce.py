@@ -83,7 +83,7 @@ def test_the_plan_says_what_would_run_and_changes_nothing(data, tmp_path, capsys
 def test_targets_are_the_papers_and_each_is_made_once():
     names = [target.name for target in reproduce.find_targets(["findings", "table1,figure1", "table5"])]
     assert names == ["table1", "table2", "table3", "table4", "figure1", "table5"]
-    assert len(reproduce.find_targets(["all"])) == 19
+    assert len(reproduce.find_targets(["all"])) == 20
 
 
 def test_depth_is_all_that_differs_between_the_cells_of_a_table(tmp_path):

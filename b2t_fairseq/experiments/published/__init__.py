@@ -6,7 +6,8 @@
     kind: probe      a probe of models that are not trained (`analysis`)
     kind: similarity a probe of trained models
     kind: warmup     a probe of fresh models at several depths, and trainings with and without warm-up
-    kind: growth     a probe of fresh models, and of models during their training
+    kind: growth     a probe of fresh models, and of models after their training
+    kind: depth      the depth check: gradients, variances and first losses
 
 A published score is a number; `failed` stands for the paper's "Training failed", `missing` for what is not in our copy,
 which is never filled from memory.
@@ -21,14 +22,14 @@ from typing import Any
 from ...common.errors import UserError
 from ...connections import CONNECTIONS, get_connection
 
-KINDS = ("table", "curves", "depths", "probe", "similarity", "warmup", "growth")
+KINDS = ("table", "curves", "depths", "probe", "similarity", "warmup", "growth", "depth")
 FAILED, MISSING = "failed", "missing"
 FOLDER = Path(__file__).parent
 #: in the order of the paper, then what other papers plot
 TARGETS = (
     *("table1", "table2", "table3", "table4", "table5", "table6", "table9", "table10"),
     *("figure1", "figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "figure9"),
-    *("warmup", "growth", "methods"),
+    *("warmup", "growth", "depth", "methods"),
 )
 #: keys of `laptop` and `trained`, and their types
 LAPTOP = {"recipe": str, "updates": int, "data_recipe": str, "seeds": int, "width": int}
@@ -106,7 +107,7 @@ class Target:
 
     def trained_models(self) -> list[tuple[str, str]]:
         """Return the (connection, layers) of its cells; none for a figure of fresh models."""
-        if self.kind == "probe":
+        if self.kind in ("probe", "depth"):
             return []
         if not self.trained:
             return self.models()

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...analysis import depth_check, style
 from ...analysis import figures as probe_figures
-from ...analysis import style
 from ...common.files import read_records
 from .. import findings, significance
 from ..published import FAILED, MISSING, PublishedRow, Target, all_targets, elsewhere
@@ -111,6 +111,7 @@ class Report:
             "similarity": self.add_trained,
             "warmup": self.add_warmup,
             "growth": self.add_growth,
+            "depth": self.add_depth_check,
         }
         if not makers[target.kind](target, groups):
             self.document.add(Text(f"Not made yet: `b2t-fairseq reproduce {target.name}` makes it."))
@@ -219,6 +220,19 @@ class Report:
         """Add figures of models before and after training."""
         before, after = self.add_fresh(target, groups), self.add_trained(target, groups)
         return before or after
+
+    def add_depth_check(self, target: Target, _: Groups) -> bool:
+        """Add the depth check: a picture and a table for each that is kept."""
+        made = False
+        for number, path in enumerate(sorted((self.results.folder / "probes").glob("depth-*.jsonl")), 1):
+            rows = depth_check.read_rows(path)
+            results = {(row["settings"][0], row["settings"][1]): row for row in rows}
+            picture, made = self.picture(target, [number]), True
+            depth_check.draw(results, picture)
+            head, *lines = depth_check.table_lines(results)
+            self.document.add(Picture(picture, f"{target.title}: {labels(name for name, _ in results)}"))
+            self.document.add(Table(head, lines), Text(f"{' '.join(depth_check.LEGEND.split())}.", is_note=True))
+        return made
 
     def add_warmup(self, target: Target, groups: Groups) -> bool:
         """Add the gradient against depth, and the scores of trainings with and without warm-up."""
