@@ -25,12 +25,13 @@ def entry_points(folder: Path, here: Path, path: Path) -> dict[str, list]:
         "finetune": ["train", data, *train, "--finetune-from-model", path],
         "average": ["average-checkpoints", "--inputs", path, good, "--output", here / "average.pt"],
         "dlcl": ["dlcl-weights", "--path", path],
+        "analyze": ["analyze", "growth", "--path", path, "--data", data],
         "eval-lm": ["eval-lm", folder / "lm-bin", "--path", path, "--gen-subset", "test", "--cpu", *LM[2:]],
     }
 
 
 DECODING = ("generate", "ensemble", "interactive", "validate")
-LOADING = (*DECODING, "restore", "finetune", "average", "dlcl")
+LOADING = (*DECODING, "restore", "finetune", "average", "dlcl", "analyze")
 
 
 def save(state: dict, path: Path) -> Path:
