@@ -194,7 +194,10 @@ class Cell:
             "counts": dict(counts),
             "unigram": round(level, 4),
             "curve": curves(history),
-            "seconds": {**{k: round(v, 1) for k, v in chain.seconds.items()}, "train": round(history.seconds)},
+            "seconds": {
+                **{k: round(v, 1) for k, v in chain.seconds.items()},
+                "train": round(history.seconds or chain.seconds["train"], 1),
+            },
             "machine": machine.machine(threads, "cpu"),
             "command": shown(chain.commands[0].arguments),
         }
