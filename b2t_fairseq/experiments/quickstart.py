@@ -59,7 +59,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--connections", default="post,pre,b2t", metavar="A,B", help="what to compare (default: %(default)s)")
     add("--layers", default=task.layers, metavar="N-M", help="layers of each stack (default: %(default)s)")
     add("--updates", type=int, metavar="N", help="training updates (default: the recipe's max-update)")
-    add("--config", default=str(task.recipe()), metavar="FILE", help=f"recipe (configs/laptop/{task.recipe_name})")
+    add("--config", metavar="FILE", help=f"recipe (default: configs/laptop/{task.recipe_name})")
     add("--output", default=task.output, metavar="DIR", help="where results go (default: %(default)s)")
     add("--jobs", type=int, metavar="N", help="trainings at a time (default: all, at most two a core)")
     add("--dry-run", action="store_true", help="print every command, run none")
@@ -75,6 +75,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--connections needs different names, as in post,pre,b2t")
     for name in options.connections:
         get_connection(name)  # refuses an unknown one
+    options.config = options.config or str(task.default_recipe(options))
     options.recipe = read_recipe(options.config, task.blocks, CONNECTIONS)
     return options
 

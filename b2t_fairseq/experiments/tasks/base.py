@@ -219,6 +219,11 @@ class Task(ABC):
         """Return the quickstart's recipe."""
         return configs_folder() / "laptop" / cls.recipe_name
 
+    @classmethod
+    def default_recipe(cls, options: argparse.Namespace) -> Path:
+        """Return the recipe that is used unless one is named: the task's, or one of a corpus that was chosen."""
+        return cls.recipe()
+
     @abstractmethod
     def corpus_line(self) -> str:
         """Return corpus, versions, seed and preparation in one line, shown by `--dry-run` and above the table."""

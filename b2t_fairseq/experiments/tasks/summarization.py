@@ -1,4 +1,4 @@
-"""Headline generation: Gigaword, docstrings or text with headlines of your own, scored by ROUGE F1."""
+"""Headline generation: Gigaword, embedded news, docstrings or texts of your own, scored by ROUGE F1."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from ...common.errors import UserError
 from ...common.files import write_atomically
 from ...corpora import gigaword, headlines
-from ...corpora.embedded import docstrings
+from ...corpora.embedded import docstrings, news
 from ...evaluation.paired import paired_bootstrap, signature
 from ...evaluation.rouge import METRICS, corpus_rouge, sentence_scores
 from ...evaluation.score import Score
@@ -18,6 +18,8 @@ from .. import text_data
 from ..baselines.headlines import best_constant, first_words
 from .base import Corpus, Scores, Shape
 from .text_pairs import TextPairs, hypotheses
+
+CORPUS_SEED = 1
 
 
 class Summarization(TextPairs):
@@ -29,7 +31,7 @@ class Summarization(TextPairs):
     blocks = ("text", *TextPairs.blocks)
     layers = "6-6"
     output = "runs/summarization"
-    summary = "headlines, 6-6 layers, docstrings of Python and of installed packages; ROUGE"
+    summary = "headlines, 6-6 layers, synthetic news (--corpus docstrings: of installed packages); ROUGE"
     reads = (
         "a folder with train.article.txt, train.title.txt, valid.*, and input.txt, task1_ref0.txt "
         '(Gigaword), or a file of lines "text TAB headline", which is split by line number'
@@ -61,18 +63,46 @@ class Summarization(TextPairs):
 
     @staticmethod
     def add_options(add) -> None:
-        """Add the number of subwords."""
+        """Add the embedded corpus and the number of subwords."""
+        which = "without --data: news, or docstrings of Python and installed packages (default: %(default)s)"
+        add("--corpus", default="news", choices=("news", "docstrings"), help=which)
         how = "joint subwords (default: the recipe's; with --data by its size)"
         add("--vocab-size", type=int, metavar="N", help=how)
 
     def __init__(self, options: argparse.Namespace):
-        self.corpus = docstrings.Docstrings() if options.data is None else headlines.load(Path(options.data))
+        if options.data is not None and options.corpus == "docstrings":
+            raise UserError("--corpus docstrings and --data are two corpora: leave one of them out")
+        self.corpus = self.load(options)
         self.signature = self.corpus.signature
         super().__init__(options)
         text = options.recipe["text"]
         self.cut_source = text.get("cut")
         if set(text) != {"cut"} or type(self.cut_source) is not int or self.cut_source < 1:
             raise UserError(f"recipe {options.config}: block 'text' must hold cut, a number of pieces, alone")
+
+    @staticmethod
+    def load(options: argparse.Namespace) -> docstrings.Docstrings | headlines.Headlines:
+        """Return the corpus that the command line names."""
+        if options.data is not None:
+            return headlines.load(Path(options.data))
+        if options.corpus == "docstrings":
+            return docstrings.Docstrings()
+        return headlines.Headlines(news.generate(seed=CORPUS_SEED), f"corpus:news|seed:{CORPUS_SEED}", {})
+
+    @classmethod
+    def default_recipe(cls, options: argparse.Namespace) -> Path:
+        """Return the recipe of the corpus that the command line names."""
+        return cls.recipe().with_name("docstrings.yaml") if options.corpus == "docstrings" else cls.recipe()
+
+    @property
+    def is_parsed(self) -> bool:
+        """Return whether the corpus is parsed from installed files."""
+        return isinstance(self.corpus, docstrings.Docstrings)
+
+    @property
+    def corpus_name(self) -> str:
+        """Return the corpus in one word."""
+        return "docstrings" if self.is_parsed else super().corpus_name
 
     @cached_property
     def splits(self) -> Mapping[str, text_data.Pairs]:
@@ -85,7 +115,7 @@ class Summarization(TextPairs):
 
     def data_fingerprint(self) -> str:
         """Hash the pairs, or, of the docstrings, the files that they come from."""
-        return super().data_fingerprint() if self.options.data else self.corpus.fingerprint()
+        return self.corpus.fingerprint() if self.is_parsed else super().data_fingerprint()
 
     def corpus_line(self) -> str:
         """Return the corpus, the subwords and where texts are cut."""
@@ -94,7 +124,7 @@ class Summarization(TextPairs):
 
     def prepare(self, folder: Path) -> Mapping[str, int]:
         """Write the pairs and their pieces, and note the corpus' signature for starts that do not read it again."""
-        if not folder.exists() and self.options.data is None:
+        if not folder.exists() and self.is_parsed:
             print(
                 f"parsing {len(self.corpus.files)} source files for their docstrings, about a minute", file=sys.stderr
             )
