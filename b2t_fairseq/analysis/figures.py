@@ -46,14 +46,16 @@ def points(records: Records, path: str | Path, layers: Collection[int] | None = 
     if not records:
         raise UserError(f"{path}: there are no points of the layers {layers}")
     numbers = sorted({record["layer"] for record in records})
-    with style.drawn(path, 1, len(numbers), (max(4.2, 3.2 * len(numbers)), 3.6), sharey=True) as (figure, (panels,)):
+    size = (max(4.2, 2.1 * len(numbers) + 0.8), height_for(records))
+    with style.drawn(path, 1, len(numbers), size, sharey=True) as (figure, (panels,)):
         for axis, number in zip(panels, numbers, strict=True):
             here = [record for record in records if record["layer"] == number]
             draw_lines(axis, here, of=lambda record: -record["point"])
-            axis.set(title=f"decoder layer {number}", xlabel="point in the layer", yscale="log")
+            axis.set(title=f"layer {number}", yscale="log")
             at = sorted({-record["point"] for record in here})
             axis.set_xticks(at, [f"({-place})" for place in at])
         panels[0].set_ylabel("‖∂loss/∂tensor‖ (nats)")
+        figure.supxlabel("point in the decoder's layer", fontsize="medium")
         style.legend_below(figure)
 
 
@@ -118,7 +120,8 @@ DRAW: dict[str, Callable[[Records, str | Path], None]] = {
 def per_layer(records: Records, path: str | Path, what: str) -> None:
     """Draw values against layers: a panel for each side, a line for each series."""
     sides = sides_of(records)
-    with style.drawn(path, 1, len(sides), (3.5 * max(len(sides), 1.4), 3.6)) as (figure, (panels,)):
+    size = (3.5 * max(len(sides), 1.4), height_for(records))
+    with style.drawn(path, 1, len(sides), size) as (figure, (panels,)):
         for axis, side in zip(panels, sides, strict=True):
             draw_lines(axis, [record for record in records if record["side"] == side])
             axis.set(title=side, yscale="log")
@@ -146,6 +149,11 @@ def draw_lines(axis: Any, records: Records, of: Callable[[dict], float] = lambda
         if any(len(values) > 1 for values in places.values()):
             least, most = ([edge(places[i]) for i in x] for edge in (min, max))
             axis.fill_between(x, least, most, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def height_for(records: Records) -> float:
+    """Return the height of a row of panels with the legend below, in inches."""
+    return 3.3 + 0.25 * math.ceil(len(series_of(records)) / 3)
 
 
 def shade(i: int, count: int) -> float:

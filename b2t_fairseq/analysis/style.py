@@ -6,6 +6,7 @@ as those of your own connections, get theirs from the name, so that adding one c
 """
 
 import contextlib
+import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,7 @@ def drawn(
     import matplotlib
 
     matplotlib.use("Agg")
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # one of fairseq's files turns DEBUG on for everybody
     from matplotlib import pyplot
 
     kind = Path(path).suffix.lower()[1:]
