@@ -46,16 +46,15 @@ def points(records: Records, path: str | Path, layers: Collection[int] | None = 
     if not records:
         raise UserError(f"{path}: there are no points of the layers {layers}")
     numbers = sorted({record["layer"] for record in records})
-    size = (max(4.2, 2.1 * len(numbers) + 0.8), height_for(records))
+    size = (max(5.0, 2.1 * len(numbers) + 0.8), height_for(records))
     with style.drawn(path, 1, len(numbers), size, sharey=True) as (figure, (panels,)):
         for axis, number in zip(panels, numbers, strict=True):
             here = [record for record in records if record["layer"] == number]
             draw_lines(axis, here, of=lambda record: -record["point"])
-            axis.set(title=f"layer {number}", yscale="log")
+            axis.set(title=f"decoder layer {number}", xlabel="point", yscale="log")
             at = sorted({-record["point"] for record in here})
             axis.set_xticks(at, [f"({-place})" for place in at])
         panels[0].set_ylabel("‖∂loss/∂tensor‖ (nats)")
-        figure.supxlabel("point in the decoder's layer", fontsize="medium")
         style.legend_below(figure)
 
 
@@ -120,7 +119,7 @@ DRAW: dict[str, Callable[[Records, str | Path], None]] = {
 def per_layer(records: Records, path: str | Path, what: str) -> None:
     """Draw values against layers: a panel for each side, a line for each series."""
     sides = sides_of(records)
-    size = (3.5 * max(len(sides), 1.4), height_for(records))
+    size = (7.0 if len(sides) > 1 else 5.0, height_for(records))
     with style.drawn(path, 1, len(sides), size) as (figure, (panels,)):
         for axis, side in zip(panels, sides, strict=True):
             draw_lines(axis, [record for record in records if record["side"] == side])
