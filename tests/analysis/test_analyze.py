@@ -151,6 +151,10 @@ def test_models_at_initialisation(tmp_path, here):
     assert {r["probe"] for r in several} == {"growth", "gradients"} and several[0]["seed"] == 2
     assert fresh.measure("growth", "admin", "2-2", 16, seed=2, tokens=100) == several[:4]
     omega = fresh.measure("weights", "admin", "2-2", 16, tokens=100)
+    for connection in ("admin", "dlcl_post"):
+        weights = ["--connection", connection, "--layers", "2-3", "--width", "16", "--tokens", "150"]
+        here("analyze", "weights", *weights, "--figure", picture)
+        assert picture.read_bytes().startswith(b"\x89PNG")
     assert omega[0]["value"] == 1 and omega[1]["value"] > 1.1, "the profiling pass has run"
 
 

@@ -1,5 +1,7 @@
 """The probes' numbers, computed again without them: autograd by hand, plain torch, numpy."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from builders import ALL_CONNECTIONS, PAD, batch, build, build_language_model, b
 from torch.nn import functional as F
 
 from b2t_fairseq import UserError
-from b2t_fairseq.analysis import probes
+from b2t_fairseq.analysis import during_training, probes
 
 WITHOUT_POINTS = ("b2t_no_ln", "tfixup", "hybrid", "hybrid_star")
 
@@ -237,6 +239,25 @@ def test_scale_cancels_out_and_frozen_parameters_are_refused():
     with pytest.raises(UserError, match="frozen"):
         probes.measure(model, sample(), "gradients")
     assert probes.measure(model, sample(), "growth")
+
+
+def test_half_precision_needs_the_scale_that_training_has():
+    trainer = SimpleNamespace(
+        cfg=SimpleNamespace(common=SimpleNamespace(fp16=True)),
+        optimizer=SimpleNamespace(scaler=SimpleNamespace(loss_scale=128.0)),
+    )
+    scale = during_training.scale_of(trainer, {"ntokens": 1000})
+    assert scale == 2.0**17
+    model = build(connection="b2t")
+    with torch.no_grad():
+        model.decoder.output_projection.weight.mul_(1e-5)  # gradients below float16's smallest number
+    exact = [r["value"] for r in probes.measure(model, sample(), "gradients")]
+    half = model.half()
+    rough = [r["value"] for r in probes.measure(half, sample(), "gradients", scale=scale)]
+    assert rough == pytest.approx(exact, rel=0.05) and max(exact) < 1e-4
+    assert [r["value"] for r in probes.measure(half, sample(), "gradients")] != pytest.approx(exact, rel=0.05)
+    trainer.cfg.common.fp16 = False
+    assert during_training.scale_of(trainer, {"ntokens": 1000}) == 1
 
 
 def test_a_number_that_is_not_finite_is_none():
