@@ -83,8 +83,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Return what the progress display calls the cell."""
-        return f"{self.connection} {self.layers}" + (f" seed {self.seed}" if self.seed is not None else "")
+        """Return what the progress display calls the cell; among cells of several tables no two have one name."""
+        if self.seed is None:
+            return f"{self.connection} {self.layers}"
+        recipe = self.recipe_name.partition("+")[2]
+        words = [self.task.name, self.connection, self.layers, *([recipe] if recipe else [])]
+        return " ".join([*words, f"{self.train['max-update']} updates, seed {self.seed}"])
 
     @cached_property
     def architecture(self) -> list[str]:

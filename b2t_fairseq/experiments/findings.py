@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .published import get_target
 from .rows import Row
 
 FLAT = 0.01  # of the best loss
@@ -23,8 +24,11 @@ HOLDS, FAILS = "holds", "does not hold"
 TOO_FEW, TOO_SHORT = "not enough data", "not trained long enough"
 #: metrics of which less is better; of all others more
 LOWER_IS_BETTER = ("ppl", "WER", "CER")
-#: task -> the metric and the test set that decide: the table's first, on the last test set
-SHALLOW = {"mt": "6-6", "summarization": "6-6", "lm": "6", "asr": "6-6"}
+#: task -> the depths of its table in the paper, the shallow one first
+DEPTHS = {
+    target.task: list(dict.fromkeys(layers for _, layers in target.models()))
+    for target in map(get_target, ("table1", "table2", "table3", "table4"))
+}
 TITLES = {
     1: "1. Where Post-LN trains, it beats Pre-LN",
     2: "2. B2T trains where Post-LN fails",
@@ -94,7 +98,10 @@ def find_all(rows: Iterable[Row], paired: Paired) -> list[Finding]:
             groups.setdefault(group, {})[row["connection"], row["seed"]] = row
     found = []
     for group, cells in groups.items():
-        is_shallow = group[-1] == SHALLOW[group[0]]
+        task, layers = group[0], group[-1]
+        if layers not in DEPTHS[task]:
+            continue
+        is_shallow = layers == DEPTHS[task][0]
         sides = {1: ("post", "pre")} if is_shallow else {2: ("b2t", "post"), 3: ("b2t", "pre")}
         for number, (ours, theirs) in sides.items():
             seeds = sorted({seed for _, seed in cells if (ours, seed) in cells and (theirs, seed) in cells})
@@ -104,7 +111,7 @@ def find_all(rows: Iterable[Row], paired: Paired) -> list[Finding]:
                 verdict, explanation, holds_in = decide(pairs, paired)
                 found.append(Finding(number, *group, verdict, explanation, tuple(seeds), holds_in))
     return sorted(
-        found, key=lambda f: (f.number, list(SHALLOW).index(f.task), f.corpus != "embedded", f.corpus, f.layers)
+        found, key=lambda f: (f.number, list(DEPTHS).index(f.task), f.corpus != "embedded", f.corpus, f.layers)
     )
 
 
@@ -218,7 +225,7 @@ def wanted_pairs(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     }
     pairs = []
     for key, row in by_cell.items():
-        ours = "post" if row["layers"] == SHALLOW[row["task"]] else "b2t"
+        ours = "post" if row["layers"] == DEPTHS[row["task"]][0] else "b2t"
         if row["connection"] == ours and (other := by_cell.get((*key[:-1], "pre"))) is not None:
             pairs.append((row, other))
     return pairs

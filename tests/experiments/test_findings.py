@@ -126,3 +126,8 @@ def test_which_pairs_are_tested():
     rows[1]["failure"] = FAILURE
     names = [(ours["connection"], ours["seed"], ours["layers"]) for ours, _ in wanted_pairs(rows)]
     assert names == [("post", 1, "6-6"), ("b2t", 1, "18-18")]
+
+
+def test_depths_that_are_in_no_table_decide_nothing():
+    """At 12-12 layers Post-LN trains in the paper, too (Figure 8)."""
+    assert find_all(sides("b2t", [30, 30], "post", [29, 29], layers="12-12"), lambda *pair: 0.01) == []

@@ -171,7 +171,7 @@ def test_a_failing_cell_stops_no_other(data, tmp_path, monkeypatch, capfd):
         "cells: 2 of 2 ended, 1 failed" in errors and "failed: mt pairs pre 6-6 multi30k, 4 updates, seed 1: " in errors
     )
     assert [row["connection"] for row in made.results.rows().values()] == ["b2t"]
-    assert "the first: mt pairs pre 6-6" in (tmp_path / "out" / "results" / "REPORT.md").read_text()
+    assert "\nmt pairs pre 6-6 multi30k" in (tmp_path / "out" / "results" / "REPORT.md").read_text()
 
 
 def test_the_papers_scale_plans_its_own_commands(tmp_path):
@@ -211,3 +211,17 @@ def test_times_are_said_as_people_do():
     assert clock.line(100.0, 0) == "cells: 1 of 3 ended; about 4 min left"
     assert clock.line(200.0, 1).startswith("cells: 2 of 3 ended, 1 failed; ")
     assert clock.line(300.0, 1) == "cells: 3 of 3 ended, 1 failed"
+
+
+def test_no_two_cells_have_one_name(tmp_path):
+    """The progress display tells them apart by it."""
+    cells = [cell for _, cell in scale("all", "--output", str(tmp_path)).work.cells]
+    names = [cell.name for cell in cells]
+    assert len(names) > 200 and len(set(names)) == len(names)
+
+
+def test_a_report_says_what_is_not_done(made, data, capsys):
+    words = ["figure5", "--connections", "b2t,post", "--data", str(data), "--output", str(made), *SMALL, "--report"]
+    assert cli.main(["reproduce", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "not done yet: mt pairs post 6-6 multi30k, 4 updates, seed 1\n" in printed and "REPORT.html" in printed

@@ -79,8 +79,7 @@ class Report:
         """Say what the reader is looking at, and what is not done yet."""
         self.document.add(Text(OPENING[self.scale]))
         if missing:
-            count = f"{len(missing)} of the cells and measurements that were asked for"
-            self.document.add(Text(f"Not done yet: {count}, the first: {missing[0]}."))
+            self.document.add(Code(f"Not done yet: {len(missing)} cells and measurements that were asked for", missing))
 
     def add_findings(self) -> None:
         """Add the three findings: the verdicts, and what they rest on."""
