@@ -11,7 +11,7 @@ prints; nothing here is tuned until a finding holds.
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from .published import get_target
@@ -78,10 +78,6 @@ class Finding:
     def title(self) -> str:
         """Return the finding in words."""
         return TITLES[self.number]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the finding for JSON."""
-        return asdict(self)
 
 
 def find_all(rows: Iterable[Row], paired: Paired) -> list[Finding]:

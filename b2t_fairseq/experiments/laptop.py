@@ -15,7 +15,7 @@ from pathlib import Path
 from ..common.command_line import Parser
 from ..common.errors import UserError
 from ..connections import CONNECTIONS
-from .cells import Cell, check_depths, cores, prepared_data
+from .cells import Cell, cores, prepared_data
 from .jobs.progress import Display
 from .jobs.runner import Chain, run_chains
 from .recipes import configs_folder, read_recipe
@@ -238,8 +238,3 @@ def recipe_file(name: str) -> Path:
         known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
         raise UserError(f"there is no recipe {name} in {path.parent}: it has {known}")
     return path
-
-
-def check_wanted(wanted: Wanted) -> None:
-    """Refuse layers that the task does not have."""
-    check_depths(wanted.layers, TASKS[wanted.task])

@@ -1,0 +1,145 @@
+"""The report: numbers of rows where they belong, groups apart, and both forms of the document."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from b2t_fairseq.experiments import reporting
+from b2t_fairseq.experiments.published import get_target
+from b2t_fairseq.experiments.reporting.document import Document, Heading, Picture, Table, Text
+from b2t_fairseq.experiments.reporting.pages import spread, title_of, training_of
+from b2t_fairseq.experiments.rows import Results
+
+FAILURE = (
+    "training failed: after 1200 updates the loss is 7.40 bits, no better than predicting words by their frequency"
+)
+
+
+def row(connection: str, layers: str, seed: int, bleu: float | None, **changes) -> dict:
+    facts = {"scale": "laptop", "task": "mt", "corpus": "embedded", "recipe": "quickstart", "updates": 1200}
+    facts |= {"connection": connection, "layers": layers, "seed": seed, "failure": None, "unigram": 7.1}
+    facts |= {"curve": {"train": [[10, 8.0], [1200, 2.0]], "valid": [[600, 3.0], [1200, 2.0 + seed / 10]]}}
+    score = {"score": bleu, "signature": "nrefs:1|tok:13a|version:2.6.0", "counts": {}}
+    facts["scores"] = {} if bleu is None else {"test": {"BLEU": score}}
+    facts |= {"seconds": {"train": 3600.0}, "command": f"python -m b2t_fairseq.cli train --arch {connection}"}
+    facts["machine"] = {"cpu": "a processor", "cores": 2, "python": "3.11.7", "torch": "2.13.0", "fairseq": "ve 0.12.3"}
+    facts["machine"] |= {"commit": "abc1234", "date": "2026-11-26 02:00 UTC"}
+    facts["fingerprint"] = f"{connection}{layers}{seed}{changes.get('updates', '')}{changes.get('corpus', '')}"
+    return facts | changes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A report of made-up rows: Table 1 at two depths with three seeds, another budget, and another corpus."""
+    folder = tmp_path_factory.mktemp("results")
+    results = Results(folder / "laptop")
+    for seed in (1, 2, 3):
+        results.add(row("b2t", "18-18", seed, 48.0 + seed), {})
+        results.add(row("pre", "18-18", seed, 36.0 + seed), {})
+        results.add(row("post", "18-18", seed, 0.03, failure=FAILURE), {})
+    results.add(row("pre", "6-6", 1, 41.5), {})
+    results.add(row("pre", "12-12", 1, 40.5), {})
+    results.add(row("b2t", "18-18", 1, 77.7, updates=5000), {})
+    results.add(row("b2t", "18-18", 1, 33.3, corpus="multi30k", recipe="multi30k", updates=4000), {})
+    old = row("pre", "6-6", 1, 11.1, fingerprint="older")
+    old["machine"]["date"] = "2026-11-20 02:00 UTC"
+    results.add(old, {})
+    reporting.write(results, folder)
+    return folder
+
+
+def cells_of(text: str, heading: str) -> list[list[str]]:
+    """The first table after a heading, as cells; the rule under the head is left out."""
+    block = text[text.index(heading) :].split("\n\n")
+    table = next(part for part in block if part.startswith("| "))
+    lines = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()]
+    return [line for line in lines if not set("".join(line)) <= set("-: ")]
+
+
+def test_a_table_has_ours_beside_the_papers(folder):
+    text = (folder / "REPORT.md").read_text()
+    head, *lines = cells_of(text, "## Table 1")
+    assert head[:6] == ["method", "layers", "seeds", "BLEU test", "valid loss, bits", "training"]
+    assert head[6:] == [f"paper: {year}" for year in range(2010, 2017)] + ["paper: mean"]
+    assert [line[:6] for line in lines] == [
+        ["Pre-LN", "6-6", "1", "41.50", "2.10", "still falling"],
+        ["Post-LN", "18-18", "3", "0.03 ± 0.00", "2.20 ± 0.10", "training failed"],
+        ["Pre-LN", "18-18", "3", "38.00 ± 1.00", "2.20 ± 0.10", "still falling"],
+        ["B2T connection", "18-18", "3", "50.00 ± 1.00", "2.20 ± 0.10", "still falling"],
+    ]
+    assert lines[1][6] == "training failed"
+    assert [float(cell) for cell in lines[3][6:]] == [24.62, 22.51, 22.86, 26.74, 28.48, 30.99, 34.93, 27.30]
+        "24.62",
+        "22.51",
+        "22.86",
+        "26.74",
+        "28.48",
+        "30.99",
+        "34.93",
+        "27.30",
+    ]
+
+
+def test_scales_and_budgets_never_mix(folder):
+    text = (folder / "REPORT.md").read_text()
+    table1 = text[text.index("## Table 1") : text.index("## Table 2")]
+    groups = re.findall(r"^### (.*)$", table1, re.M)
+    assert groups == [
+        "laptop scale: the embedded corpus, recipe quickstart, 1,200 updates",
+        "laptop scale: the embedded corpus, recipe quickstart, 5,000 updates",
+        "laptop scale: multi30k, recipe multi30k, 4,000 updates",
+    ]
+    assert "77.70" not in table1[: table1.index("5,000 updates")] and "11.10" not in text
+
+
+def test_findings_come_first_with_their_rules(folder):
+    text = (folder / "REPORT.md").read_text()
+    assert text.index("## Findings") < text.index("## Table 1")
+    _, *lines = cells_of(text, "## Findings")
+    verdicts = {(line[0][0], line[2].partition(",")[0], line[3]): line[4].strip("*") for line in lines}
+    assert verdicts == {
+        ("2", "embedded", "18-18"): "holds",
+        ("3", "embedded", "18-18"): "not trained long enough",
+    }
+    assert "less than 1 % better over the last fifth" in text
+
+
+def test_figures_are_drawn_and_the_page_needs_nothing_else(folder):
+    page, text = (folder / "REPORT.html").read_text(), (folder / "REPORT.md").read_text()
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    names = {Path(picture).name for picture in pictures}
+    assert {"figure1-embedded-quickstart-1200.svg", "figure8-embedded-quickstart-1200.svg"} <= names
+    assert all((folder / picture).is_file() for picture in pictures) and page.count("<img ") == len(pictures)
+    assert not re.search(r"""(src|href)="(?!data:|#)""", page)
+    environment = cells_of(text, "## Environment")
+    assert environment[1][0] == "a processor" and environment[1][5:7] == ["13", "13.0"]
+    assert text.count("# mt embedded") + text.count("# mt multi30k") == 13
+
+
+def test_the_same_rows_are_the_same_files(folder):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".svg", ".md", ".html")}
+    reporting.write(Results(folder / "laptop"), folder)
+    assert {path: path.read_bytes() for path in before} == before and len(before) > 5
+
+
+def test_words_of_the_tables():
+    assert spread([1.0, None, 3.0, float("nan")]) == "2.00 ± 1.41" and spread([None]) == "–" and spread([2.0]) == "2.00"
+    assert [title_of(name) for name in ("table10", "figure1", "methods")] == ["Table 10", "Figure 1", "Methods"]
+    rows = [row("post", "6-6", 1, 1.0, failure=FAILURE), row("post", "6-6", 2, 1.0)]
+    assert training_of(rows) == "training failed in 1, still falling in 1"
+    assert training_of(rows[:1]) == "training failed"
+    assert get_target("table6").rows[0].scores == "missing"
+
+
+def test_both_forms_of_a_document(tmp_path):
+    picture = tmp_path / "a.svg"
+    picture.write_text("<svg/>")
+    document = Document("A < B")
+    document.add(Heading("One", anchor="one"), Text("`x<y` and **z**"), Table(["a", "b"], [["1|2", "<b>"]], wordy=(1,)))
+    document.add(Picture(picture, 'says "so"', "below"))
+    markdown, page = (path.read_text() for path in document.write(tmp_path, "D"))
+    assert "| 1\\|2 | <b> |" in markdown and '![says "so"](a.svg)\n\nbelow' in markdown
+    assert "<h1>A &lt; B</h1>" in page and '<h2 id="one">One</h2>' in page and '<a href="#one">One</a>' in page
+    assert "<code>x&lt;y</code> and <strong>z</strong>" in page and '<td class="text">&lt;b&gt;</td>' in page
+    assert 'alt="says &quot;so&quot;" src="data:image/svg+xml;base64,PHN2Zy8+"' in page
