@@ -42,7 +42,8 @@ RULES = (
     "over sentences) has p < 0.05 in more than half of them; for a language model, which has no such test, if it is "
     "ahead in each of at least three seeds by more than the standard deviation over seeds. It does not hold if the "
     "method is behind on average. In between there is *not enough data*. Seeds in which Post-LN fails do not speak to"
-    " finding 1. Finding 2 holds if, in each seed that has both cells, Post-LN has failed (diverged, or ended within "
+    " finding 1; finding 3 does not hold if B2T fails in a seed in which Pre-LN trains. "
+    "Finding 2 holds if, in each seed that has both cells, Post-LN has failed (diverged, or ended within "
     "0.5 bits of the unigram level) and B2T has not: one pair decides. The sign test's p is two-sided: with three "
     "seeds it cannot be below 0.25."
 )
@@ -146,13 +147,19 @@ def stability(pairs: Sequence[tuple[Row, Row]], _: Paired) -> tuple[str, str, in
 
 def quality(pairs: Sequence[tuple[Row, Row]], paired: Paired) -> tuple[str, str, int]:
     """Decide findings 1 and 3 on (ours, theirs) pairs: verdict, explanation, in how many seeds it holds."""
-    sound = [(ours, theirs) for ours, theirs in pairs if main_score(ours) and main_score(theirs)]
-    failed = [ours["seed"] for ours, theirs in sound if ours["failure"] or theirs["failure"]]
-    sound = [pair for pair in sound if pair[0]["seed"] not in failed]
-    parts = [f"a training failed in seed {', '.join(map(str, failed))}"] if failed else []
+    names = [row["connection"] for row in pairs[0]]
+    # a training that diverged has no score, one that has learned nothing has one: both count as failed
+    failed = [[pair[side]["seed"] for pair in pairs if pair[side]["failure"]] for side in (0, 1)]
+    sound = [pair for pair in pairs if pair[0]["seed"] not in {*failed[0], *failed[1]} and all(map(main_score, pair))]
+    parts = [
+        f"the training of {name} failed in seed {', '.join(map(str, seeds))}"
+        for name, seeds in zip(names, failed, strict=True)
+        if seeds
+    ]
+    # finding 1 is about trainings of Post-LN that succeed; B2T's must succeed wherever Pre-LN's does
+    is_lost = names[0] != "post" and bool(set(failed[0]) - set(failed[1]))
     if not sound:
-        return TOO_FEW, sentences([*parts, "no pair of trained cells"]), 0
-    names = [row["connection"] for row in sound[0]]
+        return FAILS if is_lost else TOO_FEW, sentences([*parts, "no pair of trained cells"]), 0
     test, metric, _ = main_score(sound[0][0]) or ("", "", 0.0)
     scores = [[(main_score(row) or ("", "", math.nan))[2] for row in pair] for pair in sound]
     sign = -1 if metric in LOWER_IS_BETTER else 1
@@ -168,6 +175,8 @@ def quality(pairs: Sequence[tuple[Row, Row]], paired: Paired) -> tuple[str, str,
     if tested:
         shown = ", ".join(f"{p:.3f}" for p in tested)
         parts.append(f"paired test p = {shown}; sign test p = {sign_test(ahead, len(sound)):.2f}")
+    if is_lost:
+        return FAILS, sentences(parts), ahead
     if not all(has_flattened(row) for pair in sound for row in pair):
         still = [row for pair in sound for row in pair if not has_flattened(row)]
         parts.append(f"the validation loss still falls in {len(still)} of {2 * len(sound)} cells, so this tells speed")

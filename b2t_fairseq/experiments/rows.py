@@ -63,10 +63,14 @@ def read_hypotheses(folder: Path, tests: Sequence[str]) -> dict[str, list[str]]:
 
 
 def thinned(curve: Mapping[int, float], points: int = CURVE_POINTS) -> list[list[float]]:
-    """Return a curve as [update, value] pairs; of a long one evenly chosen points, the first and the last with them."""
+    """Return a curve as [update, value] pairs; of a long one evenly chosen points, with the first, last and lowest.
+
+    The lowest validation loss is what figure 8 shows, and what the rule for flattened curves looks at.
+    """
     pairs = sorted(curve.items())
     if len(pairs) > points:
-        pairs = [pairs[round(k * (len(pairs) - 1) / (points - 1))] for k in range(points)]
+        lowest = min(pairs, key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
+        pairs = sorted({lowest, *(pairs[round(k * (len(pairs) - 1) / (points - 1))] for k in range(points))})
     return [[update, round(value, 4) if math.isfinite(value) else value] for update, value in pairs]
 
 

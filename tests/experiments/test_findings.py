@@ -66,6 +66,27 @@ def test_a_seed_in_which_post_fails_does_not_speak_to_the_first_finding():
     assert found.verdict == "holds" and found.holds_in == 2 and "failed in seed 3" in found.explanation
 
 
+@pytest.mark.parametrize("score", [None, 0.1])  # diverged, or nothing learned
+def test_a_failure_of_b2t_speaks_against_the_third_finding(score):
+    rows = sides("b2t", [30, 31, score], "pre", [29, 29, 29], layers="18-18")
+    rows[2]["failure"] = FAILURE
+    found = find_all(rows, lambda *pair: 0.01)[0]
+    assert found.verdict == "does not hold" and found.holds_in == 2
+    assert "The training of b2t failed in seed 3" in found.explanation
+    rows[5]["failure"] = FAILURE  # Pre-LN's, too: the seed says nothing
+    assert verdict(rows) == "holds"
+    assert verdict([rows[2], rows[4] | {"seed": 3}]) == "does not hold"  # without any pair that trained
+
+
+@pytest.mark.parametrize("score", [None, 0.1])
+def test_a_failure_of_the_other_side_is_named_and_not_counted(score):
+    rows = sides("b2t", [30, 31, 30], "pre", [29, 29, score], layers="18-18")
+    rows[5]["failure"] = FAILURE
+    found = find_all(rows, lambda *pair: 0.01)[0]
+    assert found.verdict == "holds" and found.holds_in == 2
+    assert "The training of pre failed in seed 3" in found.explanation
+
+
 def test_stability_holds_if_post_fails_and_b2t_does_not():
     rows = sides("b2t", [30, 30], "post", [0.1, 0.1], layers="18-18")
     for row in rows[2:]:

@@ -78,5 +78,8 @@ def test_curves_are_thinned_to_points_of_theirs():
     curve = {update: float(update) for update in range(1, 1001)}
     points = thinned(curve)
     assert len(points) == 60 and points[0] == [1, 1.0] and points[-1] == [1000, 1000.0]
+    curve[500] = 0.5  # the lowest of a long curve is kept, the others stay where they were
+    assert len(thinned(curve)) == 61 and set(map(tuple, points)) | {(500, 0.5)} == set(map(tuple, thinned(curve)))
+    assert [501, 0.25] in thinned({**curve, 501: 0.25, 502: math.nan, 503: -math.inf})
     assert thinned({3: 0.5, 1: 2.0}) == [[1, 2.0], [3, 0.5]]
     assert json.loads(json.dumps(clean({"valid": thinned({1: math.inf})}))) == {"valid": [[1, None]]}
