@@ -6,7 +6,7 @@ endings, kein and nicht, compounds, numbers, dates and times. The words are in `
 `simple.py` and `complex.py`.
 
 How much variety a model has to learn is set in three places, the strongest first: the word lists themselves,
-`sentences.FAMILIES` (how often each kind of sentence comes) and `draw.ZIPF_EXPONENT` (how rare the rare words are).
+`sentences.FAMILIES` (how often each kind of sentence comes), `choices.ZIPF_EXPONENT` (how rare the rare words are).
 About 530 English and 1,000 German word forms: a joint subword vocabulary of 1,800 keeps nearly all of them whole, which
 small models learn far sooner than one of 1,000.
 

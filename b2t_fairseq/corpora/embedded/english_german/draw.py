@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from itertools import accumulate
-from typing import Any
 
+from ..choices import Choices
 from . import words as w
 from .clauses import Clause, Complement, Time
 from .numerals import DAYS, MONTHS, cardinal, clock, date
 from .phrases import Fixed, Name, NounPhrase, Phrase, Pronoun
-
-# How fast a word's frequency falls with its rank in its list; larger means fewer different words in a text.
-ZIPF_EXPONENT = 0.6
 
 NAMES = (Name("Anna", "f"), Name("Paul", "m"), Name("Maria", "f"), Name("Thomas", "m"))
 SPEAKERS = ("I", "he", "she", "we", "you", "they")
@@ -27,24 +20,8 @@ _PARTS = (("in the morning", "am Morgen"), ("in the evening", "am Abend"), ("at 
 _FREQUENCIES = (("often", "oft"), ("always", "immer"), ("never", "nie"), ("sometimes", "manchmal"))
 
 
-@cache
-def _zipf_weights(count: int) -> list[float]:
-    return list(accumulate((rank + 2) ** -ZIPF_EXPONENT for rank in range(count)))
-
-
-class Draw(random.Random):
-    """A seeded source of words and phrases. Uses only choices whose results are the same in every Python version."""
-
-    def chance(self, probability: float) -> bool:
-        return self.random() < probability
-
-    def zipf(self, items: Sequence[Any]) -> Any:
-        """Draw one of `items`, the earlier the likelier."""
-        return self.choices(items, cum_weights=_zipf_weights(len(items)))[0]
-
-    def of(self, **weights: float) -> str:
-        """Draw one of the keywords, by weight."""
-        return self.choices(list(weights), weights=list(weights.values()))[0]
+class Draw(Choices):
+    """A seeded source of words and phrases."""
 
     # --- noun phrases -----------------------------------------------------------------------------------------------
 

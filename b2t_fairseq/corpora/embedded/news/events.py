@@ -1,242 +1,310 @@
-"""Events of the news: each is said once as a clause of a text and once as a headline.
+"""What happened: a deed, plan, demand and so on, as clauses of a text and as a headline.
 
-A clause begins in lower case unless a name begins it, so that it can stand after "According to officials,". What may be
-left out of a headline is drawn around the clause: who reports it, when, and what happened before and after.
+Each family takes a Draw and returns a `Fact`. Which fact of a text is the news is told by the sentence's structure
+alone: `articles.py` puts others of the same kind into subordinate clauses and into the past perfect.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
-from functools import cache
-from itertools import accumulate
-from typing import Any
+from dataclasses import dataclass, replace
 
 from . import words as w
+from .draw import Draw, Phrase
 
-#: a clause and its headline
-Event = tuple[str, str]
-ZIPF_EXPONENT = 0.5  # how fast a word's frequency falls with its rank in its list
+ACTORS = {  # who does what (`words.ACTIONS`), the likeliest first
+    "building": "government council company ministry minister",
+    "levy": "government ministry minister",
+    "trade": "government ministry body minister",
+    "paper": "government minister group council court body ministry",
+    "people": "police court customs",
+    "loot": "police customs",
+    "firm": "company government unnamed",
+    "meeting": "government minister body group",
+    "aid": "government body ministry",
+    "jobs": "company unnamed",
+    "product": "company scientists unnamed",
+}
+_SUDDEN = ("people", "loot")  # what the police do, without telling before
 
 
-@cache
-def zipf_weights(count: int) -> list[float]:
-    """Return cumulated weights of `count` words, the earlier the likelier."""
-    return list(accumulate((rank + 2) ** -ZIPF_EXPONENT for rank in range(count)))
+@dataclass(frozen=True)
+class Fact:
+    """The news: a main clause without its full stop, and the headline."""
+
+    clause: str
+    headline: str
+    past: bool = True  # whether a date of the past fits
 
 
-def number_words(number: int) -> str:
-    """Return a whole number as texts have it, 12,000."""
-    return f"{number:,}"
+@dataclass(frozen=True)
+class Deed:
+    """Somebody does something."""
+
+    agent: Phrase
+    action: w.Action
+    verb: w.Verb
+    thing: Phrase
+
+    def active(self, form: str) -> str:
+        """Return e.g. "V-ed O" for the form `past`."""
+        return f"{getattr(self.verb, form)} {self.thing.text}"
+
+    def passive(self, auxiliary: str) -> str:
+        """Return "O AUXILIARY V-en by A"."""
+        return f"{self.thing.text} {auxiliary} {self.verb.participle} by {self.agent.text}"
+
+    def named(self) -> str:
+        """Return e.g. "the construction of O"."""
+        return f"{self.action.noun} {self.thing.text}"
+
+    def head(self, form: str = "base") -> str:
+        """Return verb and object of a headline."""
+        return f"{getattr(self.action.head, form)} {self.thing.head}"
 
 
-class News(random.Random):
-    """A seeded source of news. Uses only choices whose results are the same in every Python version."""
+def deed(draw: Draw, kinds: str = "", agent: Phrase | None = None) -> Deed:
+    """Draw a deed, of one of the kinds, by this agent if one is given."""
+    kind = draw.zipf(kinds.split() or tuple(w.ACTIONS))
+    action = draw.zipf(w.ACTIONS[kind])
+    agent = agent or draw.agent(ACTORS[kind])
+    thing = draw.thing(kind, agent)
+    while thing.head == agent.head:  # no company buys itself
+        thing = draw.thing(kind, agent)
+    return Deed(agent, action, draw.zipf(action.verbs), thing)
 
-    def chance(self, probability: float) -> bool:
-        """Return whether something with this probability happens."""
-        return self.random() < probability
 
-    def one(self, items: Any) -> Any:
-        """Draw one of `items`, the earlier the likelier."""
-        return self.choices(items, cum_weights=zipf_weights(len(items)))[0]
+PLANNED = " ".join(kind for kind in w.ACTIONS if kind not in _SUDDEN)
+ASKED = "building levy paper firm trade meeting"  # what one asks others to do
 
-    def any_of(self, *items: str) -> str:
-        """Draw one of `items`, all alike."""
-        return self.choices(items)[0]
 
-    def count(self, least: int, most: int) -> int:
-        """Draw a whole number."""
-        return least + int(self.random() * (most - least + 1))
+def subject(draw: Draw, agent: Phrase) -> str:
+    """Return the agent as a subject: sometimes with its gloss, or with a relative clause that tells old news."""
+    if agent.text.endswith(","):
+        return agent.text
+    if agent.gloss and draw.chance(0.45):
+        return f"{agent.text} , {agent.gloss} ,"
+    if draw.chance(0.12):
+        old = deed(draw, ASKED, agent)
+        who = "who" if agent.pronoun in ("he", "she", "they") else "which"
+        return f"{agent.text} , {who} {old.active('past')} {draw.past()} ,"
+    return agent.text
 
-    # ---- who and where
 
-    def company(self) -> tuple[str, str]:
-        """Return a company as a text has it, often with a clause about it, and its name."""
-        stem, (trade, industry) = self.one(w.STEMS), self.one(w.TRADES)
-        name = f"{stem} {trade}"
-        kind = self.random()
-        if kind < 0.55:
-            return name, name
-        if kind < 0.7:
-            return f"{name}, the largest {industry} group in {self.one(w.COUNTRIES)[0]},", name
-        if kind < 0.85:
-            return f"{name}, which employs {number_words(100 * self.count(5, 400))} people,", name
-        return f"the {industry} group {name}", name
+def verb_of(agent: Phrase, verb: w.Verb) -> str:
+    """Return a headline's finite verb."""
+    return verb.base if agent.plural else verb.third
 
-    def two_countries(self) -> tuple[str, str]:
-        """Return two different countries."""
-        first = self.one(w.COUNTRIES)[0]
-        while (second := self.one(w.COUNTRIES)[0]) == first:
-            pass
-        return first, second
 
-    # ---- events
+def were(phrase: Phrase) -> str:
+    """Return the auxiliary of the passive."""
+    return "were" if phrase.plural else "was"
 
-    def building(self) -> Event:
-        """Let a company plan a building."""
-        (company, name), place, town = self.company(), self.one(w.BUILDINGS), self.one(w.TOWNS)
-        headline = f"{name} to build {place} near {town}"
-        kind = self.random()
-        if kind < 0.4:
-            return f"{company} would build a new {place} near {town}", headline
-        if kind < 0.7:
-            return f"a new {place} would be built near {town} by {company}".rstrip(","), headline
-        cost = self.count(2, 90) * 10
-        return f"{company} planned to spend {cost} million dollars on a {place} near {town}", headline
 
-    def profit(self) -> Event:
-        """Let a company's profit or sales change."""
-        (company, name), what = self.company(), self.any_of("profit", "sales")
-        up, percent, quarter = self.chance(0.5), self.count(2, 60), self.one(w.QUARTERS)
-        headline = f"{name} {what} {'rise' if up else 'fall'}{'s' * (what == 'profit')} {percent} pct"
-        verb = self.any_of("rose", "climbed", "grew") if up else self.any_of("fell", "dropped", "shrank")
-        many = "profits" if what == "profit" else "sales"
-        if self.chance(0.5):
-            return f"{many} at {company} {verb} by {percent} percent in the {quarter} quarter", headline
-        better = "higher" if up else "lower"
-        return f"{company} earned {percent} percent {better} {many} in the {quarter} quarter", headline
+# --- families ----------------------------------------------------------------------------------------------------
 
-    def takeover(self) -> Event:
-        """Let a company buy another one."""
-        (buyer, name), (bought, other) = self.company(), self.company()
-        while other == name:
-            bought, other = self.company()
-        millions = 10 * self.count(3, 90)
-        headline = f"{name} to buy {other} for ${millions} mln"
-        if self.chance(0.5):
-            return f"{buyer} had agreed to buy {bought} for {millions} million dollars".replace(",,", ","), headline
-        return f"{bought} would be taken over by {buyer} for {millions} million dollars", headline
 
-    def resignation(self) -> Event:
-        """Let a minister resign."""
-        (country, adjective), portfolio = self.one(w.COUNTRIES), self.one(w.PORTFOLIOS)
-        reason, short = self.one(w.REASONS)
-        headline = f"{adjective} {portfolio} minister resigns over {short}"
-        verb = self.any_of("stepped down", "resigned", "gave up his post")
-        return f"the {portfolio} minister of {country} {verb} {reason}", headline
+def done(draw: Draw) -> Fact:
+    """Draw what somebody did; half of the texts say it in the passive."""
+    d = deed(draw)
+    head = f"{d.agent.head} {verb_of(d.agent, d.action.head)} {d.thing.head}"
+    if draw.chance(0.5):
+        agent = replace(d.agent, text=subject(draw, d.agent))
+        return Fact(replace(d, agent=agent).passive(were(d.thing)), head)
+    return Fact(f"{subject(draw, d.agent)} {d.active('past')}", head)
 
-    def disaster(self) -> Event:
-        """Let nature strike a country."""
-        long, short = self.one(w.DISASTERS)
-        country, (adjective, where), dead = self.one(w.COUNTRIES)[0], self.one(w.DIRECTIONS), self.count(2, 90)
-        headline = f"{short} kill{'s' * (short[-1] != 's')} {dead} in {adjective} {country}"
-        long = long[0].lower() + long[1:]
-        if self.chance(0.5):
-            return f"{long} in {where} {country} left at least {dead} people dead", headline
-        return f"at least {dead} people were killed when {long} struck {where} {country}", headline
 
-    def sentence(self) -> Event:
-        """Let a court send somebody to prison."""
-        town, (crime, short), years = self.one(w.TOWNS), self.one(w.CRIMES), self.count(2, 15)
-        convict = self.one(w.CONVICTS)
-        headline = f"{town} court jails ex-{convict} for {short}"
-        if self.chance(0.5):
-            return f"a court in {town} sentenced a former {convict} to {years} years in prison for {crime}", headline
-        return f"a former {convict} was sent to prison for {years} years by a court in {town} for {crime}", headline
+def planned(draw: Draw) -> Fact:
+    """Draw what somebody will do; texts say it by a verb, a noun or in the passive, headlines by `to`."""
+    d = deed(draw, PLANNED)
+    head, who = f"{d.agent.head} to {d.head()}", subject(draw, d.agent)
+    kind = draw.of(would=30, passive=25, noun=30, will=15)
+    if kind == "would":
+        return Fact(f"{who} said {{day}} that {d.agent.pronoun} would {d.active('base')}", head)
+    if kind == "noun":
+        return Fact(f"{who} {draw.zipf(('announced', 'decided on', 'announced plans for'))} {d.named()}", head)
+    if kind == "passive":
+        return Fact(replace(d, agent=replace(d.agent, text=who)).passive("will be") + " {future}", head, False)
+    plans = "plan" if d.agent.plural else "plans"
+    return Fact(f"{who} {draw.zipf(('will', f'{plans} to'))} {d.active('base')} {{future}}", head, False)
 
-    def match(self) -> Event:
-        """Let one country beat another one."""
-        winner, loser = self.two_countries()
-        goals = self.count(1, 5)
-        result, town = f"{goals}-{self.count(0, goals - 1)}", self.one(w.TOWNS)
-        headline = f"{winner} beats {loser} {result}"
-        if self.chance(0.5):
-            return f"{winner} won {result} against {loser} in a friendly match in {town}", headline
-        return f"{loser} were beaten {result} by {winner} in {town}", headline
 
-    def talks(self) -> Event:
-        """Let two countries plan talks."""
-        (first, second), topic, month = self.two_countries(), self.one(w.TOPICS), self.one(w.MONTHS)
-        headline = f"{first}, {second} to begin {topic} talks"
-        if self.chance(0.5):
-            return f"{first} and {second} would begin talks on {topic} in {month}", headline
-        return f"talks on {topic} between {first} and {second} were to begin in {month}", headline
+def considered(draw: Draw) -> Fact:
+    """Draw what somebody may do."""
+    d = deed(draw, PLANNED)
+    head, who = f"{d.agent.head} may {d.head()}", subject(draw, d.agent)
+    kind = draw.of(whether=40, noun=30, could=30)
+    if kind == "whether":
+        return Fact(f"{who} {were(d.agent)} considering whether to {d.active('base')}", head)
+    if kind == "noun":
+        return Fact(f"{who} said {{day}} that {d.agent.pronoun} did not rule out {d.named()}", head)
+    return Fact(replace(d, agent=replace(d.agent, text=who)).passive("could be") + " {future}", head, False)
 
-    def strike(self) -> Event:
-        """Let workers walk out."""
-        (company, name), (demand, short) = self.company(), self.one(w.DEMANDS)
-        headline = f"{name} workers strike over {short}"
-        people = number_words(100 * self.count(2, 90))
-        if self.chance(0.5):
-            return f"{people} workers at {company} walked out to demand {demand}", headline
-        return f"production at {company} stood still because {people} workers demanded {demand}", headline
 
-    def interest(self) -> Event:
-        """Let a central bank move its rate."""
-        (country, adjective), up = self.one(w.COUNTRIES), self.chance(0.5)
-        rate = f"{self.count(1, 9)}.{self.any_of('25', '5', '75')}"
-        headline = f"{adjective} central bank {'raises' if up else 'cuts'} rate to {rate} pct"
-        verb = self.any_of("raised", "lifted") if up else self.any_of("cut", "lowered")
-        if self.chance(0.6):
-            return f"the central bank of {country} {verb} its key interest rate to {rate} percent", headline
-        return f"the key interest rate of {country} was {verb} to {rate} percent by the central bank", headline
+def refused(draw: Draw) -> Fact:
+    """Draw what somebody will not do."""
+    d = deed(draw, PLANNED)
+    head, who = f"{d.agent.head} not to {d.head()}", subject(draw, d.agent)
+    kind = draw.of(not_=40, noun=30, refused=30)
+    if kind == "not_":
+        return Fact(f"{who} said {{day}} that {d.agent.pronoun} would not {d.active('base')}", head)
+    if kind == "noun":
+        return Fact(f"{who} ruled out {d.named()}", head)
+    return Fact(f"{who} refused to {d.active('base')}", head)
 
-    def arrest(self) -> Event:
-        """Let the police arrest people."""
-        town, (incident, short), suspects = self.one(w.TOWNS), self.one(w.INCIDENTS), self.count(2, 40)
-        headline = f"{town} police arrest {suspects} over {short}"
-        if self.chance(0.5):
-            return f"police in {town} arrested {suspects} people after {incident}", headline
-        return f"after {incident} {suspects} people were arrested by police in {town}", headline
 
-    def recall(self) -> Event:
-        """Let a company call products back."""
-        (company, name), product, (fault, short) = self.company(), self.one(w.PRODUCTS), self.one(w.FAULTS)
-        many = product[:-1] + "ies" if product.endswith("y") and product != "toy" else product + "s"
-        pieces = number_words(1000 * self.count(2, 90))
-        headline = f"{name} recalls {many} over {short}"
-        return f"{company} called back {pieces} {many} {fault}", headline
+def _two(draw: Draw, first: str) -> tuple[Phrase, Deed]:
+    """Draw somebody who says something of another one's deed."""
+    speaker, d = draw.agent(first), deed(draw, ASKED)
+    while d.agent.head == speaker.head:
+        d = deed(draw, ASKED)
+    return speaker, d
 
-    # ---- texts
 
-    def event(self) -> Event:
-        """Draw an event."""
-        kinds: tuple[Callable[[], Event], ...] = (
-            *(self.building, self.profit, self.takeover, self.resignation, self.disaster, self.sentence),
-            *(self.match, self.talks, self.strike, self.interest, self.arrest, self.recall),
+def urged(draw: Draw) -> Fact:
+    """Draw what one asks of another; in the passive and with `should`, the other comes first."""
+    speaker, d = _two(draw, "minister group body government company")
+    head = f"{speaker.head} {'urge' if speaker.plural else 'urges'} {d.agent.head} to {d.head()}"
+    kind = draw.of(called=35, passive=35, should=30)
+    if kind == "called":
+        asked = draw.zipf(("called on", "asked", "appealed to"))
+        return Fact(f"{subject(draw, speaker)} {asked} {d.agent.text} to {d.active('base')}", head)
+    who = subject(draw, d.agent)
+    if kind == "passive":
+        asked = f"{draw.zipf(('asked', 'called on'))} by {speaker.text}"
+        return Fact(f"{who} {were(d.agent)} {asked} to {d.active('base')}", head)
+    return Fact(f"{who} should {d.active('base')} , {speaker.text} said", head)
+
+
+def accused(draw: Draw) -> Fact:
+    """Draw what one blames another for."""
+    speaker, d = _two(draw, "group minister government body company")
+    head = f"{speaker.head} {'slam' if speaker.plural else 'slams'} {d.agent.head} for {d.head('ing')}"
+    kind = draw.of(active=40, passive=60)
+    blamed, preposition = draw.zipf((("criticized", "for"), ("blamed", "for"), ("attacked", "for")))
+    if kind == "active":
+        return Fact(f"{subject(draw, speaker)} {blamed} {d.agent.text} {preposition} {d.active('ing')}", head)
+    who = subject(draw, d.agent)
+    return Fact(f"{who} {were(d.agent)} {blamed} by {speaker.text} {preposition} {d.active('ing')}", head)
+
+
+def denied(draw: Draw) -> Fact:
+    """Draw what somebody says is not so."""
+    d = deed(draw, ASKED)
+    head = f"{d.agent.head} {'deny' if d.agent.plural else 'denies'} {d.head('ing')}"
+    if draw.chance(0.5):
+        return Fact(
+            f"{subject(draw, d.agent)} denied a report that {d.agent.pronoun} had {d.active('participle')}", head
         )
-        return self.choices(kinds)[0]()
+    had = f"{d.agent.text} had {d.active('participle')}"
+    return Fact(f"reports that {had} were {draw.zipf(('not true', 'false'))} , {d.agent.pronoun} said", head)
 
-    def pair(self) -> tuple[str, str]:
-        """Return a text and its headline."""
-        clause, headline = self.event()
-        told = self.told(clause)
-        if self.chance(0.35):
-            told = f"{self.before()} {told}"
-        if self.chance(0.25):
-            told = f"{told} {self.after()}"
-        return told.replace(",,", ",").replace(",.", "."), headline
 
-    def told(self, clause: str) -> str:
-        """Return a clause as a sentence, with who tells it and when."""
-        day, source, kind = self.one(w.DAYS), self.one(w.SOURCES), self.random()
-        start = clause[0].upper() + clause[1:]
-        if kind < 0.25:
-            return f"{start}, {source} said on {day}."
-        if kind < 0.45:
-            return f"According to {source}, {clause}."
-        if kind < 0.65:
-            return f"{source[0].upper()}{source[1:]} reported on {day} that {clause}."
-        if kind < 0.8:
-            return f"On {day}, {self.any_of(*w.ANALYSTS)}, it was announced that {clause}."
-        return f"{start}, it became known on {day}."
+def market(draw: Draw) -> Fact:
+    """Draw how far a share or a price went up or down."""
+    up = draw.chance(0.5)
+    percent = f"{draw.number(1, 9)}.{draw.randrange(1, 10)}" if draw.chance(0.6) else f"{draw.number(2, 60)}"
+    if draw.chance(0.5):
+        firm = draw.company()
+        what, head = f"shares of {firm.text}", f"{firm.head} shares"
+        what = f"{what} , {firm.gloss} ," if draw.chance(0.4) else what
+    else:
+        rate = draw.of_goods(w.PRICES)
+        place = draw.country()
+        what, head = f"{rate.text} in {draw.nation(place)}", f"{place.adjective} {rate.head}"
+    went = draw.zipf(("rose by", "climbed", "increased by") if up else ("fell by", "dropped", "declined by"))
+    return Fact(f"{what} {went} {percent} percent", f"{head} {'up' if up else 'down'} {percent} pct")
 
-    def before(self) -> str:
-        """Return a sentence about something older, which the headline leaves out."""
-        kind, company, month = self.random(), f"{self.one(w.STEMS)} {self.one(w.TRADES)[0]}", self.one(w.MONTHS)
-        if kind < 0.35:
-            return f"In {month} {company} had closed a {self.one(w.BUILDINGS)} in {self.one(w.TOWNS)}."
-        if kind < 0.7:
-            first, second = self.two_countries()
-            return f"Last year {first} had signed a treaty on {self.one(w.TOPICS)} with {second}."
-        return f"Shares of {company} had already lost {self.count(2, 30)} percent since {month}."
 
-    def after(self) -> str:
-        """Return a sentence about what follows, which the headline leaves out."""
-        kind = self.random()
-        if kind < 0.4:
-            return f"A spokesman declined to comment on the report when asked in {self.one(w.TOWNS)}."
-        if kind < 0.7:
-            return f"Further details are to be given to parliament in {self.one(w.MONTHS)}."
-        return f"The opposition in {self.one(w.COUNTRIES)[0]} called the news long overdue."
+def results(draw: Draw) -> Fact:
+    """Draw what a company earned or lost."""
+    firm, (amount, short), profit = draw.firm(), draw.money(), draw.chance(0.5)
+    when = draw.zipf(("the first quarter", "the last quarter", "the year", "the first half of the year"))
+    what = draw.zipf(("a profit", "net earnings") if profit else ("a loss", "a deficit"))
+    word = draw.zipf(("reported", "announced"))
+    clause = f"{subject(draw, firm)} {word} {what} of {amount} dollars for {when}"
+    return Fact(clause, f"{firm.head} posts {short} dlr {'profit' if profit else 'loss'}")
+
+
+def disaster(draw: Draw) -> Fact:
+    """Draw an accident: the dead count if there are any, the country stands for the town."""
+    (event, noun, hurt_ones), country, (spelled, number) = draw.zipf(w.DISASTERS), draw.country(), draw.count()
+    where = f"{draw.zipf(('near', 'outside', 'north of'))} {draw.city(country)}"
+    victims, (hurt, injured) = draw.zipf(hurt_ones.split()), draw.count()
+    noun = f"in {country.adjective} {noun}"
+    kind = draw.of(both=40, dead=30, hurt=30)
+    if kind == "hurt":
+        form = draw.zipf((f"{hurt} {victims} were injured when {event} {where}",
+                          f"{event} {where} , injuring {hurt} {victims}"))  # fmt: skip
+        return Fact(form, f"{injured} hurt {noun}")
+    more = f" and {hurt} injured" if kind == "both" else ""
+    ing = f", killing {spelled} {victims}" + (f" and injuring {hurt} others" if kind == "both" else "")
+    form = draw.zipf((f"{spelled} {victims} were killed{more} when {event} {where}", f"{event} {where} {ing}"))
+    return Fact(form, f"{number} die {noun}")
+
+
+def match(draw: Draw) -> Fact:
+    """Draw a match: headlines begin with the winner, whose goals stand first."""
+    one, other, sport = draw.country(), draw.country(), draw.zipf(tuple(w.SPORTS))
+    while other.name == one.name:
+        other = draw.country()
+    low, high, ahead = w.SPORTS[sport]
+    lost = draw.number(low, high)
+    won = 3 if sport == "volleyball" else lost + draw.number(1, ahead)
+    head = f"{one.name} beats {other.name} {won}-{lost} in {sport}"
+    cup = f"in the {draw.zipf(w.ROUNDS)} of the {sport} {draw.zipf(('cup', 'championship', 'tournament'))}"
+    first, second = draw.nation(one), draw.nation(other)
+    form = draw.of(beat=30, beaten=35, lost=35)
+    if form == "beat":
+        return Fact(f"{first} {draw.zipf(('defeated', 'beat'))} {second} {won}-{lost} {cup}", head)
+    if form == "beaten":
+        return Fact(f"{second} {draw.zipf(('was defeated', 'was beaten'))} {won}-{lost} by {first} {cup}", head)
+    return Fact(f"{second} lost {lost}-{won} to {first} {cup}", head)
+
+
+def appointed(draw: Draw) -> Fact:
+    """Draw who got which post: headlines have the surname alone."""
+    (first, last, pronoun), firm, post = draw.person(), draw.company(), draw.zipf(tuple(w.POSTS))
+    head = f"{last} named {firm.head} {w.POSTS[post]}"
+    before = draw.person()
+    old = f"{'her' if pronoun == 'she' else 'his'} predecessor {before[0]} {before[1]}"
+    kind = draw.of(appointed=35, passive=35, succeed=30)
+    if kind == "appointed":
+        return Fact(f"{subject(draw, firm)} appointed {first} {last} as its new {post}", head)
+    if kind == "passive":
+        named = draw.zipf(("was named", "was chosen as", "was elected"))
+        return Fact(f"{first} {last} , {draw.number(35, 70)} , {named} {post} of {firm.text}", head)
+    return Fact(f"{firm.text} chose {first} {last} as {post} after {old} had resigned", head)
+
+
+def poll(draw: Draw) -> Fact:
+    """Draw what voters think."""
+    country, paper, percent = draw.country(), draw.paper(), draw.number(51, 95)
+    back = draw.chance(0.5)
+    verb = draw.zipf(("support", "are in favour of") if back else ("are against", "oppose"))
+    who = draw.zipf((f"voters in {draw.nation(country)}", f"{country.adjective} voters"))
+    clause = f"{percent} percent of {who} {verb} {paper.text} , a survey showed"
+    return Fact(clause, f"{percent} pct of {country.adjective} voters {'back' if back else 'oppose'} {paper.head}")
+
+
+# How often each family is drawn.
+FAMILIES: dict[Callable[[Draw], Fact], float] = {
+    done: 30,
+    planned: 20,
+    considered: 6,
+    refused: 6,
+    urged: 10,
+    accused: 6,
+    denied: 5,
+    market: 6,
+    results: 4,
+    disaster: 5,
+    match: 4,
+    appointed: 5,
+    poll: 3,
+}
+
+
+def fact(draw: Draw) -> Fact:
+    """Draw one fact from a family drawn by FAMILIES."""
+    return draw.choices(list(FAMILIES), weights=list(FAMILIES.values()))[0](draw)
