@@ -213,11 +213,12 @@ _IRREGULAR = {  # past, participle, -ing
     "free": ("freed", "freed", "freeing"),
     "slam": ("slammed", "slammed", "slamming"),
     "sue": ("sued", "sued", "suing"),
-    "set": ("set", "set", "setting"),
+    "cancel": ("cancelled", "cancelled", "cancelling"),
+    "expel": ("expelled", "expelled", "expelling"),
+    "withdraw": ("withdrew", "withdrawn", "withdrawing"),
     "take": ("took", "taken", "taking"),
     "call": ("called", "called", "calling"),
     "drop": ("dropped", "dropped", "dropping"),
-    "beat": ("beat", "beaten", "beating"),
 }
 
 
@@ -235,7 +236,7 @@ class Verb:
 def verb(text: str) -> Verb:
     """Return the forms of a verb such as `build` or `put_off`."""
     base, _, particle = text.partition("_")
-    e, y = base.endswith("e"), base.endswith("y") and base[-2] not in "aeo"
+    e, y = base.endswith("e"), base.endswith("y") and base[-2] not in "aeiou"
     third = base[:-1] + "ies" if y else base + ("es" if base.endswith(("s", "sh", "ch", "x")) else "s")
     past = base + "d" if e else base[:-1] + "ied" if y else base + "ed"
     forms = _IRREGULAR.get(base, (past, past, (base[:-1] if e else base) + "ing"))
