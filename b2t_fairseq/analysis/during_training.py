@@ -77,7 +77,7 @@ def scale_of(trainer: Trainer, sample: dict[str, Any]) -> float:
 
 def interval_of(trainer: Trainer) -> int:
     """Return the model's `--probe-interval`; 0 is never."""
-    return getattr(trainer.cfg.model, "probe_interval", None) or 0
+    return getattr(getattr(trainer.cfg, "model", None), "probe_interval", None) or 0
 
 
 def before_update(trainer: Trainer, samples: list[Any]) -> None:

@@ -8,6 +8,7 @@ from b2t_fairseq import UserError, cli
 from b2t_fairseq.analysis import depth_check
 from b2t_fairseq.analysis.batches import make_batches, read_pairs
 from b2t_fairseq.analysis.fresh import build
+from b2t_fairseq.common.files import append_record
 
 
 def test_post_ln_vanishes_with_depth_and_b2t_does_not():
@@ -63,7 +64,6 @@ def test_damaged_rows_are_left_out(tmp_path, capsys):
     (tmp_path / "models.jsonl").write_text("\n".join(lines))
     assert [row["settings"] for row in depth_check.read_rows(tmp_path / "models.jsonl")] == [["b2t"]]
     assert capsys.readouterr().err.count("models.jsonl, line") == 5
-    with open(tmp_path / "models.jsonl", "a+b") as log:
-        assert not depth_check.ends_a_line(log)
-        log.write(b"\n")
-        assert depth_check.ends_a_line(log)
+    append_record(tmp_path / "models.jsonl", row | {"settings": ["pre"]})  # after the half line that a kill left
+    append_record(tmp_path / "models.jsonl", row | {"settings": ["post"]})
+    assert [row["settings"] for row in depth_check.read_rows(tmp_path / "models.jsonl")] == [["b2t"], ["pre"], ["post"]]

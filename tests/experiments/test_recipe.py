@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from b2t_fairseq.common.errors import UserError
+from b2t_fairseq.connections import CONNECTIONS
 from b2t_fairseq.experiments.recipes import flags, read_recipe
 from b2t_fairseq.experiments.tasks import TASKS
 
@@ -23,7 +24,7 @@ def test_the_laptop_recipes_are_taken_whole_by_fairseq(task):
     """fairseq's own parser knows every option, and reads back the value that the file says."""
     from fairseq import options
 
-    recipe = read_recipe(TASKS[task].recipe(), TASKS[task].blocks)
+    recipe = read_recipe(TASKS[task].recipe(), TASKS[task].blocks, CONNECTIONS)
     parser = options.get_training_parser()
     architecture = ARCHITECTURES.get(task, "transformer_b2t_18_18_tiny")
     arguments = ["data", "--arch", architecture, *flags(recipe["train"])]
