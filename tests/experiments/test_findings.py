@@ -152,3 +152,17 @@ def test_which_pairs_are_tested():
 def test_depths_that_are_in_no_table_decide_nothing():
     """At 12-12 layers Post-LN trains in the paper, too (Figure 8)."""
     assert find_all(sides("b2t", [30, 30], "post", [29, 29], layers="12-12"), lambda *pair: 0.01) == []
+
+
+def test_all_test_sets_count_and_validation_sets_do_not():
+    rows = sides("post", [30, 31, 32], "pre", [29, 29, 29])
+    for row in rows:
+        name = "post" if row["connection"] == "post" else "pre"
+        row["scores"]["newstest"] = {"BLEU": {"score": {"post": 20.0, "pre": 25.0}[name], "signature": "s"}}
+        row["scores"]["valid"] = {"BLEU": {"score": {"post": 90.0, "pre": 10.0}[name], "signature": "s"}}
+    found = find_all(rows, lambda *pair: 0.01)[0]
+    assert found.verdict == "does not hold" and "BLEU test, newstest: post 25.50" in found.explanation
+
+
+def test_a_lead_must_be_larger_than_its_spread_over_seeds():
+    assert verdict(sides("post", [30.0, 30.1, 40.0], "pre", [29.9, 30.0, 30.1])) == "not enough data"
