@@ -171,9 +171,7 @@ def quality(pairs: Sequence[tuple[Row, Row]], paired: Paired) -> tuple[str, str,
     parts.append(f"{metric} {', '.join(tests)}: {compared}, ahead in {ahead} of {seeds_of(sound)}")
     chances = [[paired(ours["fingerprint"], theirs["fingerprint"], test) for test in tests] for ours, theirs in sound]
     tested = [p for row in chances for p in row if p is not None]
-    sure = [
-        gain > 0 and all(p is not None and p < ALPHA for p in row) for gain, row in zip(gains, chances, strict=True)
-    ]
+    clear = [all(p is not None and p < ALPHA for p in row) for row in chances]
     if tested:
         shown = ", ".join(f"{p:.3f}" for p in tested)
         parts.append(f"paired test p = {shown}; sign test p = {sign_test(ahead, len(sound)):.2f}")
