@@ -8,7 +8,7 @@ from typing import Any
 from ...analysis import style
 from ..rows import Row
 
-NLL = "negative log-likelihood (bits per token)"
+NLL = "NLL (bits per token)"
 
 
 def mean_curve(rows: Sequence[Row], kind: str) -> tuple[list[int], list[float], list[float], list[float]]:
