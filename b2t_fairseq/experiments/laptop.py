@@ -116,22 +116,17 @@ class Work:
         cells: with the corpus of each.
         results: where rows are kept for good.
         known: further results whose rows count.
-        recompute: count no row but those in the cells' own folders.
     """
 
     cells: list[tuple[Corpus, Cell]]
     results: Results
-    known: Sequence[Results] = ()
-    recompute: bool = False
+    known: Results | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def kept(self) -> dict[str, Row]:
         """Return the rows that count, by fingerprint."""
-        rows: dict[str, Row] = {}
-        for results in [*([] if self.recompute else self.known), self.results]:
-            rows |= results.rows()
-        return rows
+        return (self.known.rows() if self.known else {}) | self.results.rows()
 
     def row(self, cell: Cell) -> Row | None:
         """Return a cell's row, None if it is not done."""
@@ -196,11 +191,17 @@ class Work:
         self.results.add(row, cell.hypotheses())
         self.kept[row["fingerprint"]] = row
 
-    def keep_what_others_made(self) -> None:
-        """Add the rows that stand in cells' folders only, as of a quickstart."""
+    def adopt(self) -> None:
+        """Add to the results the rows that stand in a cell's folder only, as of a quickstart, or in `known`."""
+        own = self.results.rows()
         for _, cell in self.cells:
-            if cell.fingerprint not in self.kept and (row := cell.row()) is not None:
-                self.keep(cell, row)
+            if cell.fingerprint in own or (row := self.row(cell)) is None:
+                continue
+            hypotheses = cell.hypotheses()
+            if self.known and not hypotheses:
+                hypotheses = self.known.all_hypotheses(row)
+            self.results.add(row, hypotheses)
+            self.kept[row["fingerprint"]] = row
 
 
 class Clock:

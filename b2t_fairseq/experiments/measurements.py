@@ -6,24 +6,19 @@ A measurement of a trained model needs its checkpoint, so it is made on the mach
 count everywhere.
 """
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..analysis.probes import default_layers
 from ..common.command_line import ours
-from ..common.files import read_records, replacing
+from ..common.files import replacing
 from .jobs.progress import Display
 from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .published import Target
 from .rows import Results
-
-if TYPE_CHECKING:
-    from .scales import Scale
+from .scale import Scale
 
 FRESH_SECONDS, TRAINED_SECONDS, DEPTH_CHECK_SECONDS = 60.0, 30.0, 2400.0
 
@@ -64,20 +59,21 @@ class Measurement:
         """Return the file among the results."""
         return results.folder / "probes" / f"{self.name}.jsonl"
 
-    def is_done(self, results: Results) -> bool:
-        """Return whether its records are among the results."""
-        return self.kept(results).exists()
+    def is_done(self, *results: Results | None) -> bool:
+        """Return whether its records are among some results."""
+        return any(each is not None and self.kept(each).exists() for each in results)
 
-    def records(self, results: Results) -> list[dict[str, Any]]:
-        """Return its records; none if it is not done."""
-        return read_records(self.kept(results))
-
-    def keep(self, results: Results) -> None:
-        """Copy what the command wrote to the results."""
+    def keep(self, results: Results, source: Path | None = None) -> None:
+        """Copy what the command wrote, or the file `source`, to the results."""
         path = self.kept(results)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            shutil.copyfile(self.output, temporary)
+            shutil.copyfile(source or self.output, temporary)
+
+    def adopt(self, results: Results, known: Results | None) -> None:
+        """Copy its records from `known` to the results, if they are only there."""
+        if known is not None and self.is_done(known) and not self.is_done(results):
+            self.keep(results, self.kept(known))
 
 
 @dataclass(frozen=True)
@@ -109,6 +105,11 @@ def of(target: Target, scale: Scale) -> list[Measurement]:
         return []
     made = [] if target.kind == "similarity" else fresh(target, scale)
     return made + (trained(target, scale) if target.kind in ("similarity", "growth") else [])
+
+
+def each(of_targets: Mapping[str, Sequence[Measurement]]) -> list[Measurement]:
+    """Return the measurements of all targets, each once."""
+    return list({measurement.name: measurement for made in of_targets.values() for measurement in made}.values())
 
 
 def depth_check(target: Target, scale: Scale) -> list[DepthCheck]:

@@ -18,7 +18,8 @@ from ..common.errors import UserError
 from ..common.files import locked
 from ..connections import get_connection
 from .published import TARGETS, Target, get_target
-from .scales import LaptopScale, PaperScale, Scale
+from .scale import Scale
+from .scales import LaptopScale, PaperScale
 from .tasks import TASKS
 
 SCALES: dict[str, type[Scale]] = {"laptop": LaptopScale, "paper": PaperScale}
@@ -133,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     failures: list[str] = []
     with locked(scale.root, "reproduce"):
+        scale.adopt()
         if not options.report:
             failures = scale.make()
         print("\n".join(scale.write_report()))

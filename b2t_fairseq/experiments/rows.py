@@ -29,6 +29,7 @@ IDENTITY = ("task", "corpus", "layers", "connection", "recipe", "updates", "seed
 FIELDS = {
     **{"fingerprint": str, "scale": str, "task": str, "corpus": str, "connection": str, "layers": str, "recipe": str},
     **{"seed": int, "updates": (int, NoneType), "failure": (str, NoneType), "scores": dict, "curve": dict},
+    **{"seconds": dict, "machine": dict},
 }
 
 
@@ -111,6 +112,11 @@ class Results:
         """Return what a cell's model wrote for a test; None if that is not kept."""
         path = self.hypotheses_path(fingerprint, test)
         return unpack(path) if path.exists() else None
+
+    def all_hypotheses(self, row: Row) -> dict[str, list[str]]:
+        """Return what a row's model wrote, by test set, as far as that is kept."""
+        written = {test: self.hypotheses(row["fingerprint"], test) for test in row["scores"]}
+        return {test: lines for test, lines in written.items() if lines is not None}
 
     def hypotheses_path(self, fingerprint: str, test: str) -> Path:
         """Return the file of a cell's hypotheses."""

@@ -2,92 +2,20 @@
 
 import argparse
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..common.errors import UserError
-from . import measurements, reporting, significance
+from . import measurements, significance
 from .cells import Cell, check_depths, cores
 from .jobs.progress import Display
 from .jobs.runner import Chain, run_chains
 from .laptop import Corpus, Wanted, Work, duration, recipe_file
-from .measurements import Measurement
 from .paper_cells import ESTIMATED_FOR, PaperCell
 from .published import Target
-from .recipes import configs_folder, given
-from .rows import Results, Row, describe
+from .recipes import given
+from .rows import Row, describe
+from .scale import Scale
 from .tasks import PAPER_CORPORA, TASKS
-
-
-def kept_results() -> Path:
-    """Return the results folder: the checkout's; of an installed package, the one in the current folder."""
-    top = configs_folder().parent
-    return top / "results" if (top / "pyproject.toml").is_file() else Path("results")
-
-
-class Scale(ABC):
-    """One scale.
-
-    Attributes:
-        options: the command line of `reproduce`.
-        targets: what is to be made.
-        root: the folder of the cells, which one process at a time works in.
-        report_folder: where the report goes.
-        results: rows and measurements that are kept for good.
-    """
-
-    name: str
-
-    def __init__(self, options: argparse.Namespace):
-        self.options, self.targets = options, options.targets
-        self.root = Path(options.output or "runs")
-        self.report_folder = Path(options.output) / "results" if options.output else kept_results()
-        self.results = Results(self.report_folder / self.name)
-        #: rows that count, with those that came with this copy of the project
-        self.known = [] if options.output is None or options.recompute else [Results(kept_results() / self.name)]
-
-    @abstractmethod
-    def plan(self) -> list[str]:
-        """Return the plan as text: what `--dry-run` prints."""
-
-    @abstractmethod
-    def make(self) -> list[str]:
-        """Make what is missing; return what failed."""
-
-    @abstractmethod
-    def rows_of(self, target: Target) -> list[Row]:
-        """Return the rows of a target's cells that are done."""
-
-    @abstractmethod
-    def missing_of(self, target: Target) -> list[str]:
-        """Describe a target's cells and measurements that are not done."""
-
-    def write_report(self) -> list[str]:
-        """Write the report of all that is among the results; return the lines that say where."""
-        missing = list(dict.fromkeys(line for target in self.targets for line in self.missing_of(target)))
-        written = reporting.write(self.results, self.report_folder, missing)
-        return [*(f"not done yet: {line}" for line in missing), *written]
-
-    @abstractmethod
-    def fresh_model(self, target: Target, connection: str, layers: str) -> tuple[list[str], str]:
-        """Return the options of `analyze` for a model before training, and a word that says how it is made."""
-
-    @abstractmethod
-    def trained_cells(self, target: Target) -> list[Any]:
-        """Return a target's cells of the first seed, which are measured."""
-
-    @abstractmethod
-    def data_of(self, cell: Any) -> Path:
-        """Return the folder that fairseq reads for a cell."""
-
-    def models(self, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return (connection, layers), with the connections of the command line if it names some."""
-        if self.options.connections is None:
-            return list(models)
-        depths = dict.fromkeys(layers for _, layers in models)
-        return [(connection, layers) for layers in depths for connection in self.options.connections]
 
 
 class LaptopScale(Scale):
@@ -100,7 +28,7 @@ class LaptopScale(Scale):
         self.corpora: dict[tuple[str, str], Corpus] = {}
         self.cells = {target.name: [self.cell(wanted) for wanted in self.wanted(target)] for target in self.targets}
         every = {cell.fingerprint: (corpus, cell) for cells in self.cells.values() for corpus, cell in cells}
-        self.work = Work(list(every.values()), self.results, self.known, options.recompute)
+        self.work = Work(list(every.values()), self.results, self.known)
         self.jobs = options.jobs or cores()
         self.measurements = {target.name: measurements.of(target, self) for target in self.targets}
 
@@ -154,7 +82,7 @@ class LaptopScale(Scale):
             missing = [cell for cell in cells if self.work.row(cell) is None]
             fresh = [cell for cell in missing if cell.fingerprint not in seen]
             seconds = sum(self.work.seconds(cell) for cell in fresh)
-            open_measurements = [m for m in self.measurements[target.name] if not m.is_done(self.results)]
+            open_measurements = [m for m in self.measurements[target.name] if not m.is_done(self.results, self.known)]
             seconds += sum(m.seconds for m in open_measurements)
             seen |= {cell.fingerprint for cell in fresh}
             total += seconds
@@ -186,34 +114,33 @@ class LaptopScale(Scale):
         """Make the cells, then the measurements; a failing one stops no other."""
         for line in self.notes():
             print(line, file=sys.stderr)
-        self.work.keep_what_others_made()
         self.work.run(self.jobs, self.without_checkpoint())
         failures = [f"{name}: {why}" for name, why in self.work.failures.items()]
         corpora = {cell.fingerprint: corpus for corpus, cell in self.work.cells}
         significance.make(self.work.rows(), corpora, self.results)
-        return failures + measurements.make(self.all_measurements(), self.results, self.jobs)
+        return failures + measurements.make(measurements.each(self.measurements), self.results, self.jobs)
+
+    def adopt(self) -> None:
+        """Add to the results what was made elsewhere."""
+        self.work.adopt()
+        for measurement in measurements.each(self.measurements):
+            measurement.adopt(self.results, self.known)
 
     def without_checkpoint(self) -> list[tuple[Corpus, Cell]]:
         """Return the cells that were made elsewhere, and are to be measured here: they are trained again."""
-        wanted = {m.checkpoint for m in self.all_measurements() if m.checkpoint and not m.is_done(self.results)}
+        wanted = {
+            m.checkpoint for m in measurements.each(self.measurements) if m.checkpoint and not m.is_done(self.results)
+        }
         return [
             (corpus, cell)
             for corpus, cell in self.work.cells
             if cell.averaged in wanted and not cell.averaged.exists() and self.work.row(cell) is not None
         ]
 
-    def all_measurements(self) -> list[Measurement]:
-        """Return the measurements of all targets, each once."""
-        return list({m.name: m for each in self.measurements.values() for m in each}.values())
-
-    def rows_of(self, target: Target) -> list[Row]:
-        """Return the rows of a target's cells that are done."""
-        return [row for _, cell in self.cells[target.name] if (row := self.work.row(cell)) is not None]
-
     def missing_of(self, target: Target) -> list[str]:
         """Describe a target's cells and measurements that are not done."""
         cells = [describe(cell.facts()) for _, cell in self.cells[target.name] if self.work.row(cell) is None]
-        return cells + [m.name for m in self.measurements[target.name] if not m.is_done(self.results)]
+        return cells + [m.name for m in self.measurements[target.name] if not m.is_done(self.results, self.known)]
 
 
 class PaperScale(Scale):
@@ -227,9 +154,7 @@ class PaperScale(Scale):
         self.every = list({cell.folder: cell for cells in self.cells.values() for cell in cells}.values())
         self.measurements = {target.name: measurements.of(target, self) for target in self.targets}
         self.jobs = options.jobs or 1
-        self.kept: dict[str, Row] = {}
-        for results in [*self.known, self.results]:
-            self.kept |= results.rows()
+        self.kept = (self.known.rows() if self.known else {}) | self.results.rows()
 
     def cells_of(self, target: Target) -> list[PaperCell]:
         """Return the cells that a target asks for: those of its tables; the recipe's own depths and updates."""
@@ -280,6 +205,16 @@ class PaperScale(Scale):
         hours = sum(cell.gpu_hours for cell in self.every if self.row(cell) is None)
         return [*lines, f"in all: about {hours:,.0f} {ESTIMATED_FOR} hours"]
 
+    def adopt(self) -> None:
+        """Add to the results what was made elsewhere."""
+        own = self.results.rows()
+        for cell in self.every:
+            if cell.fingerprint not in own and (row := self.row(cell)) is not None:
+                hypotheses = cell.hypotheses() or (self.known.all_hypotheses(row) if self.known else {})
+                self.results.add(row, hypotheses)
+        for measurement in measurements.each(self.measurements):
+            measurement.adopt(self.results, self.known)
+
     def make(self) -> list[str]:
         """Make the cells one after the other, or hand them to SLURM; then the measurements that can be made."""
         missing = [cell for cell in self.every if self.row(cell) is None]
@@ -301,14 +236,9 @@ class PaperScale(Scale):
             self.kept[row["fingerprint"]] = row
 
         run_chains([cell.chain for cell in missing], self.jobs, 1, Display(), ended)
-        wanted = [m for each in self.measurements.values() for m in each]
-        return failures + measurements.make(wanted, self.results, self.jobs)
-
-    def rows_of(self, target: Target) -> list[Row]:
-        """Return the rows of a target's cells that are done."""
-        return [row for cell in self.cells[target.name] if (row := self.row(cell)) is not None]
+        return failures + measurements.make(measurements.each(self.measurements), self.results, self.jobs)
 
     def missing_of(self, target: Target) -> list[str]:
         """Describe a target's cells and measurements that are not done."""
         cells = [cell.name for cell in self.cells[target.name] if self.row(cell) is None]
-        return cells + [m.name for m in self.measurements[target.name] if not m.is_done(self.results)]
+        return cells + [m.name for m in self.measurements[target.name] if not m.is_done(self.results, self.known)]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.corpora.embedded import english_german
 from b2t_fairseq.experiments.cells import Cell, nothing_learned
 from b2t_fairseq.experiments.jobs.progress import History
 from b2t_fairseq.experiments.laptop import Corpus, Wanted
@@ -16,56 +15,55 @@ from b2t_fairseq.experiments.recipes import configs_folder
 RECIPES = configs_folder() / "laptop"
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus") / "pairs"
-    folder.mkdir()
-    for name, pairs in english_german.generate({"train": 120, "valid": 9, "test": 7}).items():
-        for side, language in enumerate(("en", "de")):
-            (folder / f"{name}.{language}").write_text("".join(f"{pair[side]}\n" for pair in pairs))
-    return folder
-
-
 def cell(data: Path, output: Path, recipe: str = "multi30k", **changes) -> Cell:
     corpus = Corpus("mt", RECIPES / f"{recipe}.yaml", output, str(data), ["--vocab-size", "150"])
     wanted = {"task": "mt", "connection": "b2t", "layers": "2-1", "seed": 1, "updates": 12}
     return corpus.cell(Wanted(**(wanted | changes)))
 
 
-def test_a_fingerprint_knows_no_place(data, tmp_path):
+def test_a_fingerprint_knows_no_place(pairs, tmp_path):
     copy = tmp_path / "elsewhere"
-    shutil.copytree(data, copy)
-    assert cell(data, tmp_path / "a").fingerprint == cell(copy, tmp_path / "b").fingerprint
+    shutil.copytree(pairs, copy)
+    assert cell(pairs, tmp_path / "a").fingerprint == cell(copy, tmp_path / "b").fingerprint
 
 
-def test_whatever_changes_the_numbers_changes_the_fingerprint(data, tmp_path):
+def test_whatever_changes_the_numbers_changes_the_fingerprint(pairs, tmp_path):
     copy = tmp_path / "more"
-    shutil.copytree(data, copy)
+    shutil.copytree(pairs, copy)
     for name in ("train.en", "train.de"):
         with open(copy / name, "a") as file:
             file.write("x\n")
     changes = ({"connection": "pre"}, {"layers": "2-2"}, {"seed": 2}, {"updates": 13}, {"changes": (("lr", 0.1),)})
-    cells = [cell(data, tmp_path, **change) for change in ({}, *changes)]
-    cells += [cell(data, tmp_path, "quickstart"), cell(copy, tmp_path)]
+    cells = [cell(pairs, tmp_path, **change) for change in ({}, *changes)]
+    cells += [cell(pairs, tmp_path, "quickstart"), cell(copy, tmp_path)]
     assert len({each.fingerprint for each in cells}) == len(cells)
     assert len({each.folder for each in cells}) == len(cells)
 
 
-def test_the_quickstart_makes_the_same_cell(data, tmp_path):
-    words = ["--data", str(data), "--output", str(tmp_path / "quickstart"), "--vocab-size", "150", "--layers", "2-1"]
+def test_the_quickstart_makes_the_same_cell(pairs, tmp_path):
+    words = [
+        "--data",
+        str(pairs),
+        "--output",
+        str(tmp_path / "quickstart"),
+        "--vocab-size",
+        "150",
+        "--layers",
+        "2-1",
+    ]
     plan = Plan(parse([*words, "--connections", "b2t", "--updates", "12"]))
-    same = cell(data, tmp_path, "quickstart")
+    same = cell(pairs, tmp_path, "quickstart")
     assert plan.cells[0].fingerprint == same.fingerprint
     assert plan.cells[0].folder == same.folder and plan.cells[0].facts() == same.facts()
     train, other = plan.cells[0].chain.commands[0], same.chain.commands[0]
     assert (train.arguments, train.fingerprint) == (other.arguments, other.fingerprint)
 
 
-def test_tfixup_has_its_authors_schedule(data, tmp_path):
-    arguments = cell(data, tmp_path, connection="tfixup").chain.commands[0].arguments
+def test_tfixup_has_its_authors_schedule(pairs, tmp_path):
+    arguments = cell(pairs, tmp_path, connection="tfixup").chain.commands[0].arguments
     assert arguments[arguments.index("--lr-scheduler") + 1] == "inverse_sqrt_nowarmup"
     assert "--warmup-updates" not in arguments and "--decay-period" in arguments
-    assert "--decay-period" not in cell(data, tmp_path).chain.commands[0].arguments
+    assert "--decay-period" not in cell(pairs, tmp_path).chain.commands[0].arguments
 
 
 @pytest.mark.parametrize(

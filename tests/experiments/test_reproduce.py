@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from b2t_fairseq import cli
-from b2t_fairseq.corpora.embedded import english_german
 from b2t_fairseq.evaluation.bleu import corpus_bleu
 from b2t_fairseq.experiments import reproduce
 from b2t_fairseq.experiments.laptop import Clock, duration
@@ -18,20 +17,10 @@ SMALL = ["--seeds", "1", "--updates", "4", "--vocab-size", "150"]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus") / "pairs"
-    folder.mkdir()
-    for name, pairs in english_german.generate({"train": 120, "valid": 9, "test": 7}).items():
-        for side, language in enumerate(("en", "de")):
-            (folder / f"{name}.{language}").write_text("".join(f"{pair[side]}\n" for pair in pairs))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def made(data, tmp_path_factory) -> Path:
+def made(pairs, tmp_path_factory) -> Path:
     """The output folder of one small cell, B2T at 6-6, made for Figure 5."""
     output = tmp_path_factory.mktemp("made") / "out"
-    words = ["figure5", "--connections", "b2t", "--data", str(data), "--output", str(output), *SMALL]
+    words = ["figure5", "--connections", "b2t", "--data", str(pairs), "--output", str(output), *SMALL]
     assert cli.main(["reproduce", *words]) == 0
     return output
 
@@ -61,17 +50,17 @@ def scale(*words: str) -> LaptopScale | PaperScale:
         ([], "TARGET"),
     ],
 )
-def test_mistakes_are_one_line(words, sentence, data, capsys):
-    words = [word.replace("{pairs}", str(data)) for word in words]
+def test_mistakes_are_one_line(words, sentence, pairs, capsys):
+    words = [word.replace("{pairs}", str(pairs)) for word in words]
     assert cli.main(["reproduce", *words, "--dry-run"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
-    assert sentence.replace("{pairs}", str(data)) in error
+    assert sentence.replace("{pairs}", str(pairs)) in error
 
 
-def test_the_plan_says_what_would_run_and_changes_nothing(data, tmp_path, capsys):
+def test_the_plan_says_what_would_run_and_changes_nothing(pairs, tmp_path, capsys):
     output = tmp_path / "out"
-    words = ["table1", "figure6", "--data", str(data), "--output", str(output), *SMALL]
+    words = ["table1", "figure6", "--data", str(pairs), "--output", str(output), *SMALL]
     assert cli.main(["reproduce", *words, "--dry-run"]) == 0
     plan = capsys.readouterr().out
     assert "table1: Translation" in plan and "  9 cells, 0 done; about " in plan
@@ -95,7 +84,7 @@ def test_depth_is_all_that_differs_between_the_cells_of_a_table(tmp_path):
     assert len(cells) == 3 * 11 and len(trainings) == 1
 
 
-def test_a_cell_has_row_hypotheses_and_measurement(made, data):
+def test_a_cell_has_row_hypotheses_and_measurement(made, pairs):
     results = Results(made / "results" / "laptop")
     (row,) = results.rows().values()
     facts = {key: row[key] for key in ("task", "corpus", "connection", "layers", "recipe", "seed", "updates")}
@@ -104,7 +93,7 @@ def test_a_cell_has_row_hypotheses_and_measurement(made, data):
     assert row["failure"].startswith("training failed: after ")  # four updates
     assert row["signature"].startswith("connection:b2t|") and row["parameters"] > 100_000
     assert row["machine"]["torch"] and row["seconds"]["train"] > 0 and row["counts"]["train pairs"] == 120
-    references = (data / "test.de").read_text().splitlines()
+    references = (pairs / "test.de").read_text().splitlines()
     score = corpus_bleu(results.hypotheses(row["fingerprint"], "test"), references)
     assert row["scores"]["test"]["BLEU"]["score"] == score.score
     assert row["scores"]["test"]["BLEU"]["signature"] == score.signature
@@ -124,17 +113,17 @@ def test_the_report_shows_it_beside_the_published_numbers(made):
             assert (made / "results" / line.rpartition("(")[2].rstrip(")")).is_file()
 
 
-def test_what_is_done_is_not_done_again(made, data, capfd):
+def test_what_is_done_is_not_done_again(made, pairs, capfd):
     before = {path: path.stat().st_mtime_ns for path in made.rglob("*.pt")}
-    words = ["figure5", "--connections", "b2t", "--data", str(data), "--output", str(made), *SMALL]
+    words = ["figure5", "--connections", "b2t", "--data", str(pairs), "--output", str(made), *SMALL]
     assert "  1 cells, 1 done, 1 measurements, 0 to make" in "\n".join(scale(*words).plan())
     assert cli.main(["reproduce", *words]) == 0
     assert "$ python" not in capfd.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*.pt")} == before
 
 
-def test_a_row_counts_without_its_folder_and_a_folder_without_its_row(made, data, tmp_path):
-    words = ["figure5", "--connections", "b2t", "--data", str(data), *SMALL]
+def test_a_row_counts_without_its_folder_and_a_folder_without_its_row(made, pairs, tmp_path):
+    words = ["figure5", "--connections", "b2t", "--data", str(pairs), *SMALL]
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(made / "results", elsewhere / "results")
     assert "1 cells, 1 done" in "\n".join(scale(*words, "--output", str(elsewhere)).plan())
@@ -142,24 +131,33 @@ def test_a_row_counts_without_its_folder_and_a_folder_without_its_row(made, data
     shutil.copytree(made / "quickstart", other / "quickstart")
     work = scale(*words, "--output", str(other)).work
     assert len(work.rows()) == 1 and not work.results.path.exists()
-    work.keep_what_others_made()
+    work.adopt()
     assert len(work.results.rows()) == 1
 
 
-def test_another_version_is_kept_apart_and_named(made, data, tmp_path):
+def test_another_version_is_kept_apart_and_named(made, pairs, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(made / "results", output / "results")
     path = output / "results" / "laptop" / "rows.jsonl"
     row = json.loads(path.read_text())
     path.write_text(json.dumps({**row, "fingerprint": "0123456789ab"}) + "\n")
-    words = ["figure5", "--connections", "b2t", "--data", str(data), "--output", str(output), *SMALL]
+    words = ["figure5", "--connections", "b2t", "--data", str(pairs), "--output", str(output), *SMALL]
     plan = "\n".join(scale(*words).plan())
     assert "1 cells, 0 done" in plan and "note: 1 kept rows are of other versions" in plan and "0123456789ab" in plan
 
 
-def test_a_failing_cell_stops_no_other(data, tmp_path, monkeypatch, capfd):
+def test_a_failing_cell_stops_no_other(pairs, tmp_path, monkeypatch, capfd):
     """One cell's training cannot start; the report of the other is written, and the status says that one failed."""
-    words = ["figure5", "--connections", "pre,b2t", "--data", str(data), "--output", str(tmp_path / "out"), *SMALL]
+    words = [
+        "figure5",
+        "--connections",
+        "pre,b2t",
+        "--data",
+        str(pairs),
+        "--output",
+        str(tmp_path / "out"),
+        *SMALL,
+    ]
     made = scale(*words)
     cells = {cell.connection: cell for _, cell in made.work.cells}
     command = cells["pre"].chain.commands[0]
@@ -219,8 +217,36 @@ def test_no_two_cells_have_one_name(tmp_path):
     assert len(names) > 200 and len(set(names)) == len(names)
 
 
-def test_a_report_says_what_is_not_done(made, data, capsys):
-    words = ["figure5", "--connections", "b2t,post", "--data", str(data), "--output", str(made), *SMALL, "--report"]
+def test_a_report_says_what_is_not_done(made, pairs, capsys):
+    words = [
+        "figure5",
+        "--connections",
+        "b2t,post",
+        "--data",
+        str(pairs),
+        "--output",
+        str(made),
+        *SMALL,
+        "--report",
+    ]
     assert cli.main(["reproduce", *words]) == 0
     printed = capsys.readouterr().out
     assert "not done yet: mt pairs post 6-6 multi30k, 4 updates, seed 1\n" in printed and "REPORT.html" in printed
+
+
+def test_what_came_with_the_project_counts_and_is_copied(made, pairs, tmp_path, monkeypatch, capfd):
+    """With --output, for the cells that were asked for; --recompute leaves it out."""
+    monkeypatch.setattr("b2t_fairseq.experiments.scale.kept_results", lambda: made / "results")
+    words = ["figure5", "--connections", "b2t", "--data", str(pairs), *SMALL, "--output", str(tmp_path / "out")]
+    assert "1 cells, 0 done" in "\n".join(scale(*words, "--recompute").plan())
+    assert "1 cells, 1 done, 1 measurements, 0 to make" in "\n".join(scale(*words).plan())
+    assert cli.main(["reproduce", *words]) == 0
+    assert "$ python" not in capfd.readouterr().err
+    theirs, ours = Results(made / "results" / "laptop"), Results(tmp_path / "out" / "results" / "laptop")
+    assert ours.rows() == theirs.rows() and len(ours.rows()) == 1
+    fingerprint = next(iter(ours.rows()))
+    assert ours.hypotheses(fingerprint, "test") == theirs.hypotheses(fingerprint, "test")
+    assert [path.name for path in (ours.folder / "probes").iterdir()] == [
+        path.name for path in (theirs.folder / "probes").iterdir()
+    ]
+    assert "4 updates" in (tmp_path / "out" / "results" / "REPORT.md").read_text()

@@ -14,6 +14,7 @@ from b2t_fairseq.experiments.rows import Results, clean, read_row, thinned, unpa
 def made(fingerprint: str, **changes) -> dict:
     facts = {"scale": "laptop", "task": "mt", "corpus": "embedded", "connection": "b2t", "layers": "6-6"}
     facts |= {"recipe": "quickstart", "seed": 1, "updates": 100, "failure": None, "scores": {}, "curve": {}}
+    facts |= {"seconds": {}, "machine": {}}
     return {"fingerprint": fingerprint, **facts, **changes}
 
 
