@@ -11,10 +11,12 @@ from fairseq.data import Dictionary, indexed_dataset
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.evaluation.score import Score
 from b2t_fairseq.experiments import evaluate as paper_evaluate
+from b2t_fairseq.experiments import train
 from b2t_fairseq.experiments.evaluate import row, table
 from b2t_fairseq.experiments.jobs.supervision import (
     DIVERGED,
     FAILED,
+    STOPPED,
     TRAINING,
     Watch,
     refuse_another,
@@ -165,3 +167,17 @@ def test_mistakes_are_one_sentence(arguments, sentence, tmp_path):
     (tmp_path / "dict.en.txt").write_text("a 1\n")
     with pytest.raises(UserError, match=sentence):
         paper_evaluate.main(["wmt_ende", *(str(tmp_path) if a == "DATA" else a for a in arguments)])
+
+
+@pytest.mark.parametrize("status, evaluated", [(0, True), (DIVERGED, True), (STOPPED, False), (1, False)])
+def test_evaluate_follows_a_training_that_has_ended(status, evaluated, tmp_path, monkeypatch):
+    """A complete or a failed one gets its row; one that was stopped, or met an accident, resumes first."""
+    calls = []
+    monkeypatch.setattr(train, "supervise", lambda *arguments: status)
+    monkeypatch.setattr(train.evaluate, "main", calls.append)
+    (tmp_path / "data-bin").mkdir()
+    words = ["wmt_ende", "--data", str(tmp_path), "--output", str(tmp_path / "run"), "--gpus", "1"]
+    assert train.main([*words, "--evaluate", "--", "--cpu"]) == status
+    where = ["--run", str(tmp_path / "run"), "--data", str(tmp_path / "data-bin")]
+    assert [call[:5] for call in calls] == [["wmt_ende", *where]] * evaluated
+    assert all(call[-2:] == ["--", "--cpu"] for call in calls)
