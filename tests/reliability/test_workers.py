@@ -1,6 +1,7 @@
 """Several workers: none trains another model than the others, and none waits for ever for another."""
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 from fairseq import options
 from fairseq.distributed import utils as distributed_utils
 from omegaconf import OmegaConf
@@ -141,6 +143,20 @@ def test_the_ends_of_others():
     trace = "\n\n-- Process 1 terminated with the following error:\nTraceback\n"
     trace += "b2t_fairseq.common.errors.UserError: a: b\n"
     assert said_by_worker(trace) == "a: b" and said_by_worker("Traceback\nValueError: x") is None
+
+
+def test_a_worker_that_starts_later_is_known_soon(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    store = torch.distributed.HashStore()
+    view = Watch(LIMIT, store)
+    time.sleep(0.2)
+    torch.distributed.PrefixStore("b2t/watch", store).set("1", json.dumps({"host": "h", "pid": 7, "steps": 0}))
+    deadline = time.monotonic() + view.interval / 2
+    while view.heard[1][1] is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    view.stop()
+    assert view._name(1) == "rank 1 (h, process 7)"
 
 
 # -- two real workers; forked, so that nothing is imported again --

@@ -182,8 +182,8 @@ class Watch:
             thread.join(self.interval + 1)
 
     def _exchange(self) -> None:
-        beats = 0
-        while not self.ended.wait(self.interval if beats else 0):
+        beats, wait = 0, 0.0
+        while not self.ended.wait(wait):
             beats += 1
             slow = self.slow_depth > 0 or not self.updated
             mine = {**self.me, "beats": beats, "steps": self.steps, "slow": slow, "starting": not self.updated}
@@ -193,10 +193,10 @@ class Watch:
                     if self.store.check([str(rank)]):
                         self._hear(rank, json.loads(self.store.get(str(rank))))
                 self.exchanged = time.monotonic()
-            except (
-                Exception
-            ):  # whoever holds the store is gone: `_judge` says so, if the training does not end by itself
+            except Exception:  # the store's holder is gone: `_judge` says so, if the training does not end by itself
                 return
+            # soon again, until all are known: a worker can only be named, and killed, by its record
+            wait = self.interval / (1 if all(record for _, record in self.heard.values()) else 10)
 
     def _hear(self, rank: int, record: dict) -> None:
         now = time.monotonic()
