@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+from torch import nn
+
+from ..norms import make_norm
+
 SELF_ATTENTION, CROSS_ATTENTION, FEED_FORWARD = "SA", "CA", "FF"
 
 
@@ -21,6 +25,7 @@ class StackConfig:
             the attention probabilities, inside the feed-forward sub-layer.
         activation: name of the feed-forward activation, as fairseq names them.
         memory_width: width of the encoder states that cross-attention reads, if it is not `width`.
+        norm: the kind of every norm in the stack (`--norm`).
     """
 
     side: str
@@ -35,7 +40,12 @@ class StackConfig:
     activation_dropout: float = 0.0
     activation: str = "relu"
     memory_width: int | None = None
+    norm: str = "layer"
 
     @property
     def is_language_model(self) -> bool:
         return self.side == "decoder" and self.other_depth is None
+
+    def make_norm(self, width: int | None = None) -> nn.Module:
+        """Return a new norm of the stack's kind, by default over the model width."""
+        return make_norm(self.norm, width or self.width)

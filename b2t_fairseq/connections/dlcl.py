@@ -56,7 +56,7 @@ class LearnedCombination(Connection):
         super().__init__(config, **options)
         rows = torch.arange(1, config.depth + 2, dtype=torch.float)
         self.weight = nn.Parameter(torch.ones(len(rows), len(rows)).tril() / rows.unsqueeze(1))  # row l: 1/(l+1)
-        self.history_norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in range(config.depth))
+        self.history_norms = nn.ModuleList(config.make_norm() for _ in range(config.depth))
 
     def combine(self, history: tuple[Tensor, ...]) -> Tensor:
         """sum_{k<=l} W[l,k] history[k], where l = len(history) - 1."""

@@ -17,7 +17,7 @@ class PeriLN(Connection):
 
     def __init__(self, config, **options):
         super().__init__(config, **options)
-        self.embedding_norm = nn.LayerNorm(config.width) if options["embedding_norm"] else nn.Identity()
+        self.embedding_norm = config.make_norm() if options["embedding_norm"] else nn.Identity()
 
     def norms(self, l, kind):
         return ("layer_norm", "out_layer_norm")

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from .. import native
 from ..common.errors import UserError
+from ..norms import make_norm
 from .cache import DecodingCache
 from .dropout import Dropout
 from .masks import additive_mask
@@ -23,8 +24,9 @@ class MultiheadAttention(nn.Module):
         heads: number of heads H; C must be a multiple of it.
         memory_width: width of keys and values before their projection; default C.
         dropout: on the attention probabilities.
-        inner_norms: any of "q", "k", "v" (a LayerNorm over d_head on each projected head) and "inner" (a LayerNorm over
-            C before out_proj), as the connection asks.
+        inner_norms: any of "q", "k", "v" (a norm over d_head on each projected head) and "inner" (a norm over C before
+            out_proj), as the connection asks.
+        norm: their kind (`--norm`).
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class MultiheadAttention(nn.Module):
         memory_width: int | None = None,
         dropout: float = 0.0,
         inner_norms: tuple[str, ...] = (),
+        norm: str = "layer",
     ):
         super().__init__()
         if width % heads:
@@ -49,7 +52,7 @@ class MultiheadAttention(nn.Module):
         self.out_proj = nn.Linear(width, width)
         self.dropout_module = Dropout(dropout, module_name="MultiheadAttention")
         for name in inner_norms:
-            self.add_module(f"{name}_layer_norm", nn.LayerNorm(width if name == "inner" else self.head_width))
+            self.add_module(f"{name}_layer_norm", make_norm(norm, width if name == "inner" else self.head_width))
         self.inner_norms = frozenset(inner_norms)
         self.reset_parameters()
 

@@ -68,16 +68,16 @@ class TransformerLayer(nn.Module):
             if kind == FEED_FORWARD:
                 self.fc1 = nn.Linear(config.width, config.ffn_width)
                 self.fc2 = nn.Linear(config.ffn_width, config.width)
-                self.ffn_layernorm = nn.LayerNorm(config.ffn_width) if inner else None
+                self.ffn_layernorm = config.make_norm(config.ffn_width) if inner else None
             else:
                 memory_width = config.memory_width if kind == CROSS_ATTENTION else None
                 attention = MultiheadAttention(
-                    config.width, config.heads, memory_width, config.attention_dropout, inner_norms=inner
+                    config.width, config.heads, memory_width, config.attention_dropout, inner, config.norm
                 )
                 self.add_module(STOCK_PREFIX[kind], attention)
             names = [f"{STOCK_PREFIX[kind]}_{name}" for name in connection.norms(number, kind)]
             for name in names:
-                self.add_module(name, nn.LayerNorm(config.width))
+                self.add_module(name, config.make_norm())
             self._norms.append(names)
 
     @property
