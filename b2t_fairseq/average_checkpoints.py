@@ -7,6 +7,7 @@ dictionary, counters) comes from the newest file; the optimizer's state is left 
 """
 
 import argparse
+import logging
 import re
 import sys
 from collections import OrderedDict
@@ -22,6 +23,7 @@ from .checkpoints.loading import load_checkpoint
 from .checkpoints.signature import parse_signature, signature_of
 from .common.command_line import Parser, guarded, not_negative, positive
 from .common.errors import UserError
+from .layers.branch_warmup import ends_at
 from .patches import apply
 
 NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
@@ -29,6 +31,8 @@ NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is ne
     "update": r"checkpoint_\d+_(\d+)\.pt",
     "best": r"checkpoint\.best_(?P<metric>.+)_(-?\d+(?:\.\d+)?)\.pt",
 }
+logger = logging.getLogger(__name__)
+
 VERSIONS = ("plugin", "fairseq")  # fields of a signature that say nothing about the model
 
 
@@ -47,6 +51,7 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     for path in paths:
         state = load_checkpoint(path)
         _check_finite(path, state["model"])
+        _warn_of_warmup(path, state)
         if not result:
             result = state
             sums = OrderedDict((name, _wide(value)) for name, value in state["model"].items())
@@ -76,6 +81,18 @@ def _check_finite(path: str | Path, model: dict[str, Any]) -> None:
             raise UserError(
                 f"{path}: {name} holds NaN or infinite weights: the training diverged; average other checkpoints."
             )
+
+
+def _warn_of_warmup(path: str | Path, state: dict[str, Any]) -> None:
+    names = ("branch_warmup", "branch_warmup_schedule", "encoder_layers", "decoder_layers")
+    options = {name: model_argument(state, name) for name in names}
+    end = ends_at(options, max(int(options[f"{side}_layers"] or 0) for side in ("encoder", "decoder")))
+    updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates")
+    if updates is not None and updates < end:
+        logger.warning(
+            f"{path} is in its branch warm-up ({updates} of {end} updates): its function is another one than that of "
+            "the other checkpoints; average only those after it"
+        )
 
 
 def _wide(value: Any) -> Any:

@@ -19,6 +19,7 @@ from ..common.command_line import Parser, depths, guarded, positive
 from ..common.errors import UserError
 from ..connections import CONNECTIONS, Connection, parse_options
 from ..layers import Context, Stack, StackConfig
+from ..layers.sharing import FORMS, SharingError, parameters_of
 
 LEGEND = """
 final LN     a LayerNorm after the whole stack
@@ -71,14 +72,14 @@ def stack_configs(layers: Sequence[int], width: int) -> list[StackConfig]:
     ]
 
 
-def measure(cls: type[Connection], configs: list[StackConfig]) -> Counter:
+def measure(cls: type[Connection], configs: list[StackConfig], sharing: tuple[str | None, int | None]) -> Counter:
     """Count parameters, norms and sums of all stacks together; on the meta device, so nothing is computed."""
     total = Counter()
     with torch.device("meta"), torch.no_grad():
         for config in configs:
             own = cls(config, **parse_options(cls, None))
             final_norm = nn.LayerNorm(config.width) if own.has_final_norm else None
-            stack = Stack(config, own).eval()
+            stack = Stack(config, own, places=parameters_of(config.depth, *sharing)).eval()
             modules = [stack] if final_norm is None else [stack, final_norm]
             total["parameters"] += sum(p.numel() for module in modules for p in module.parameters())
             x = torch.zeros(2, 1, config.width)
@@ -109,12 +110,21 @@ def paper(cls: type[Connection]) -> str:
     return ""
 
 
-def table(layers: Sequence[int], width: int) -> list[Row]:
-    """Return all registered connections, in the order of their registration."""
+def table(layers: Sequence[int], width: int, share_layers: str | None = None, unique: int | None = None) -> list[Row]:
+    """Return all registered connections, in the order of their registration, beside Post-LN without shared layers.
+
+    Args:
+        layers: depth of each stack.
+        width: of the model.
+        share_layers, unique: `--share-layers` and `--unique-layers`; then only the connections that can share layers.
+    """
     configs, rows = stack_configs(layers, width), []
-    base = measure(CONNECTIONS["post"], configs)
+    base = measure(CONNECTIONS["post"], configs, (None, None))
     for name, cls in CONNECTIONS.items():
-        counts = measure(cls, configs)
+        try:
+            counts = measure(cls, configs, (share_layers, unique))
+        except SharingError:
+            continue
         norms, sums = ((counts[kind] - base[kind]) / sum(layers) for kind in ("norms", "sums"))
         parameters = counts["parameters"] - base["parameters"]
         rows.append(Row(name, cls.has_final_norm, parameters, norms, sums, cls.default_init, formula(cls), paper(cls)))
@@ -131,12 +141,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--layers", type=depths, default=(18, 18), metavar="N-M", help="depth, 18-18 unless given")
     parser.add_argument("--width", type=positive, default=512, metavar="D", help="model width, 512 unless given")
+    parser.add_argument("--share-layers", choices=FORMS, help="share layers; leave out connections that cannot")
+    parser.add_argument("--unique-layers", type=positive, metavar="P", help="how many different layers a stack has")
     options = parser.parse_args(arguments)
+    if (options.share_layers is None) != (options.unique_layers is None):
+        raise UserError("--share-layers and --unique-layers go together: --share-layers cycle --unique-layers 6")
     if options.width % heads_of(options.width):
         raise UserError(f"--width {options.width}: must be a multiple of its {heads_of(options.width)} heads")
-    print(f"layers {'-'.join(map(str, options.layers))}, width {options.width}\n")
+    shared = f", {options.share_layers} of {options.unique_layers} layers" if options.share_layers else ""
+    print(f"layers {'-'.join(map(str, options.layers))}, width {options.width}{shared}\n")
     print(f"{'name':<12} {'final LN':<9} {'parameters':>10} {'norms':>6} {'sums':>6}  {'init':<8} formula; paper")
-    for row in table(options.layers, options.width):
+    for row in table(options.layers, options.width, options.share_layers, options.unique_layers):
         start = f"{row.name:<12} {'yes' if row.final_norm else 'no':<9} {row.parameters:>+10,} "
         print(f"{start}{row.norms:>+6.2f} {row.sums:>+6.2f}  {row.init:<8} {row.formula}; {row.paper}".rstrip("; "))
     print(LEGEND)

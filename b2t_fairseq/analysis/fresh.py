@@ -143,7 +143,8 @@ def build(connection: str, layers: str, width: int, seed: int, words: Dictionary
 
 
 def settle(model: nn.Module, sample: dict[str, Any]) -> None:
-    """Let admin's profiling pass set omega, as the first update of a training does."""
+    """Begin as a training does: with the first update's branch warm-up, and Admin's omega out of its profiling pass."""
+    model.set_num_updates(0)
     waiting = waiting_stacks(model)
     if waiting:
         with torch.no_grad(), profiling(waiting):

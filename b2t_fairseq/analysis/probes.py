@@ -76,7 +76,7 @@ def layer_outputs(stack: Stack) -> Iterator[tuple[list[Tensor], list[Any]]]:
         streams.append(stream)
         outputs.append(stack.connection.output(stream))
 
-    with hooked(layer.register_forward_hook(keep) for layer in stack):
+    with hooked(layer.register_forward_hook(keep) for layer in stack.unique_layers()):
         yield outputs, streams
 
 
@@ -154,7 +154,10 @@ def listening(model: nn.Module, sample: Mapping[str, Any], point_layers: Sequenc
         if "encoder" in trace.stacks:
             context.callback(model.encoder.register_forward_hook(keep_padding).remove)
         for number in point_layers:
-            layer = trace.stacks["decoder"][number - 1]
+            stack = trace.stacks["decoder"]
+            if stack.shares_layers:
+                raise UserError("points: layers that share parameters cannot be listened to one by one")
+            layer = stack[number - 1]
             trace.norms[number] = context.enter_context(layer_norms(layer))
         yield trace
 
@@ -184,7 +187,7 @@ def gradients(trace: Trace) -> Iterator[Row]:
 def ffn_gradients(trace: Trace) -> Iterator[Row]:
     """Yield each layer's FFN weights."""
     for side, stack in trace.stacks.items():
-        for layer in stack:
+        for layer in stack.unique_layers():
             first, second = layer.fc1.weight, layer.fc2.weight
             for name, weights in (("fc1+fc2", (first, second)), ("fc1", (first,)), ("fc2", (second,))):
                 yield {"side": side, "layer": layer.number, "weights": name}, weights

@@ -219,7 +219,8 @@ def check_sizes(model: Any, weights: Mapping[str, Any], path: str) -> None:
     for side in ("decoder",) if is_language_model else ("encoder", "decoder"):
         # a speech encoder's are called transformer_layers
         layers = {match[1] for name in weights if (match := re.match(rf"({side}\.\w*layers\.\d+)\.", name))}
-        most[f"{side}_layers"] = len(layers)
+        shares = _fields(model).get("share_layers")  # then there are more layers than weights
+        most[f"{side}_layers"] = MOST_OTHERWISE if shares else len(layers)
         first = next((weights.get(f"{layer}.fc1.weight") for layer in sorted(layers)), None)
         if first is not None and first.dim() == 2:
             most[f"{side}_ffn_embed_dim"], most[f"{side}_embed_dim"] = first.shape

@@ -15,6 +15,7 @@ from .registry import register_connection
 class Admin(Connection):
     default_init = "admin"
     can_be_pruned = False  # omega belongs to a layer's place
+    has_parameters_per_layer = True
 
     def __init__(self, config, **options):
         super().__init__(config, **options)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .base import Connection
+from .gpas import Gated
 from .registry import register_connection
 
 
@@ -20,13 +20,13 @@ class BottomStream(NamedTuple):
 
 
 @register_connection("b2t")
-class BottomToTop(Connection):
+class BottomToTop(Gated):
     def enter_layer(self, x, l):
         return BottomStream(x, bottom=x)
 
     def sublayer(self, stream, l, j, branch, norms):
         (norm,) = norms
-        x = stream.x + branch(stream.x)
+        x = self.scaled(stream.x, l) + branch(stream.x)
         if self.is_last(j):
             x += stream.bottom  # in place: the sum is new, nothing else reads it, and a copy costs memory
         return stream._replace(x=norm(x))

@@ -9,6 +9,8 @@ from .registry import register_connection
 
 @register_connection("b2t_all")
 class BottomToTopAll(BottomToTop):
+    options = {}
+
     def sublayer(self, stream, l, j, branch, norms):
         (norm,) = norms
         x = norm(stream.x + branch(stream.x))

@@ -10,7 +10,8 @@ is then the output so far. A connection sees it at five places:
     x      = close(stream, final_norm)                          what the stack returns
 
 `branch(x)` is the sub-layer F with its dropout, (T, B, C) -> (T, B, C); `branch.raw` and `branch.dropout` are its
-halves. `norms` are the LayerNorms the connection asked for at this sub-layer; the layer holds them under stock
+halves. In a branch warm-up what `branch.dropout` returns is scaled, so a method that norms a branch applies it last.
+`norms` are the LayerNorms the connection asked for at this sub-layer; the layer holds them under stock
 fairseq's names.
 A stream is functional: nothing of a forward pass is kept in the module, so that activation checkpointing, data
 parallelism, incremental decoding and ensembles are safe.
@@ -43,6 +44,8 @@ class Connection(nn.Module):
         needs_all_layers: LayerDrop is refused.
         can_be_pruned: a trained model may be run with fewer of its layers (`--decoder-layers-to-keep`); false where a
             layer's numbers depend on its place or on the depth.
+        has_parameters_per_layer: it has parameters of its own for each layer; `--share-layers` is refused.
+        branch_can_warm_up: its branches are added to the stream, so that they may grow from 0 (`--branch-warmup`).
         options: the connection's own options, declared: name -> default and help text.
         settings: their values in this model: name -> value.
     """
@@ -54,6 +57,8 @@ class Connection(nn.Module):
     final_norm_eps: float = 1e-5
     needs_all_layers: bool = False
     can_be_pruned: bool = True
+    has_parameters_per_layer: bool = False
+    branch_can_warm_up: bool = True
     options: dict[str, Option] = {}
 
     def __init__(self, config: StackConfig, **options):

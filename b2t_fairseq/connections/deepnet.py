@@ -9,8 +9,8 @@ Wang et al. 2022, "DeepNet: Scaling Transformers to 1,000 Layers". N encoder and
 
 from typing import NamedTuple
 
-from .base import Connection
 from .config import StackConfig
+from .gpas import Gated
 from .registry import register_connection
 
 
@@ -32,7 +32,7 @@ def deepnet_constants(config: StackConfig) -> Constants:
 
 
 @register_connection("deepnet")
-class DeepNet(Connection):
+class DeepNet(Gated):
     default_init = "deepnet"
     can_be_pruned = False  # alpha is that of the depth
 
@@ -42,7 +42,7 @@ class DeepNet(Connection):
 
     def sublayer(self, x, l, j, branch, norms):
         (norm,) = norms
-        return norm(self.alpha * x + branch(x))
+        return norm(self.alpha * self.scaled(x, l) + branch(x))
 
     def extra_repr(self):
         return f"{super().extra_repr()}, alpha={self.alpha:.4f}"

@@ -51,6 +51,8 @@ class LearnedCombination(Connection):
 
     needs_all_layers = True  # a dropped layer would shift the rows of W
     can_be_pruned = False
+    has_parameters_per_layer = True
+    options = {}
 
     def __init__(self, config, **options):
         super().__init__(config, **options)

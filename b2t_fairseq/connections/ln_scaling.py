@@ -4,15 +4,15 @@ Sun et al. 2025, "The Curse of Depth in Large Language Models". In cross-attenti
 are the encoder's output as it is (our decision; the paper's models are decoder-only).
 """
 
-from .base import Connection
+from .gpas import Gated
 from .registry import register_connection
 
 
 @register_connection("ln_scaling")
-class LayerNormScaling(Connection):
+class LayerNormScaling(Gated):
     has_final_norm = True
     can_be_pruned = False  # a layer is scaled by its number
 
     def sublayer(self, x, l, j, branch, norms):
         (norm,) = norms
-        return x + branch(norm(x) * l**-0.5)
+        return self.scaled(x + branch(norm(x) * l**-0.5), l)

@@ -8,8 +8,6 @@ from fractions import Fraction
 
 from ..common.errors import UserError
 from .base import Connection, Option
-from .post import PostLN
-from .pre import PreLN
 from .registry import register_connection
 
 
@@ -26,8 +24,8 @@ class MixLN(Connection):
         self.post_layers = int(Fraction(str(options["a"])) * config.depth)  # exact: 0.29 * 100 is 29, not 28.99...
 
     def sublayer(self, x, l, j, branch, norms):
-        kind = PostLN if l <= self.post_layers else PreLN
-        return kind.sublayer(self, x, l, j, branch, norms)
+        (norm,) = norms
+        return norm(x + branch(x)) if l <= self.post_layers else x + branch(norm(x))
 
     def extra_repr(self):
         return f"{super().extra_repr()}, K={self.post_layers}"

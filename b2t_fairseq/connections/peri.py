@@ -6,14 +6,15 @@ that its zeros survive the norm (our decision). The option `embedding_norm` adds
 
 from torch import nn
 
-from .base import Connection, Option
+from .base import Option
+from .gpas import Gated
 from .registry import register_connection
 
 
 @register_connection("peri")
-class PeriLN(Connection):
+class PeriLN(Gated):
     has_final_norm = True
-    options = {"embedding_norm": Option(False, "a LayerNorm on the embedding")}
+    options = Gated.options | {"embedding_norm": Option(False, "a LayerNorm on the embedding")}
 
     def __init__(self, config, **options):
         super().__init__(config, **options)
@@ -27,4 +28,4 @@ class PeriLN(Connection):
 
     def sublayer(self, x, l, j, branch, norms):
         norm_in, norm_out = norms
-        return x + branch.dropout(norm_out(branch.raw(norm_in(x))))
+        return self.scaled(x + branch.dropout(norm_out(branch.raw(norm_in(x)))), l)

@@ -3,12 +3,12 @@
 Vaswani et al. 2017, "Attention Is All You Need"; equation 1 of the B2T paper.
 """
 
-from .base import Connection
+from .gpas import Gated
 from .registry import register_connection
 
 
 @register_connection("post")
-class PostLN(Connection):
+class PostLN(Gated):
     def sublayer(self, x, l, j, branch, norms):
         (norm,) = norms
-        return norm(x + branch(x))
+        return norm(self.scaled(x, l) + branch(x))

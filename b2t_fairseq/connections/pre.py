@@ -3,15 +3,15 @@
 Baevski and Auli 2019, Xiong et al. 2020; equation 2 of the B2T paper.
 """
 
-from .base import Connection
+from .gpas import Gated
 from .registry import register_connection
 
 
 @register_connection("pre")
-class PreLN(Connection):
+class PreLN(Gated):
     has_final_norm = True
     final_norm_is_optional = True
 
     def sublayer(self, x, l, j, branch, norms):
         (norm,) = norms
-        return x + branch(norm(x))
+        return self.scaled(x + branch(norm(x)), l)

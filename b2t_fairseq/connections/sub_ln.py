@@ -11,6 +11,7 @@ from .registry import register_connection
 class SubLN(PreLN):
     default_init = "sub_ln"
     final_norm_is_optional = False
+    options = {}
 
     def inner_norms(self, l, kind):
         return () if kind == "CA" else ("inner",)

@@ -12,7 +12,7 @@ from .layerwise import projections
 def deepnet(stacks) -> None:
     for stack in stacks.present():
         beta = deepnet_constants(stack.config).beta
-        for layer in stack:
+        for layer in stack.unique_layers():
             for name, module in projections(layer):
                 nn.init.xavier_normal_(module.weight, gain=1.0 if name in ("q", "k") else beta)
                 nn.init.zeros_(module.bias)

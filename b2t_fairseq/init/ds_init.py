@@ -10,6 +10,6 @@ from .layerwise import projections
 
 def ds_init(stacks) -> None:
     for stack in stacks.present():
-        for layer in stack:
+        for layer in stack.unique_layers():
             for _, module in projections(layer):
                 nn.init.xavier_uniform_(module.weight, gain=layer.number**-0.5)

@@ -10,7 +10,7 @@ from torch import nn
 @torch.no_grad()
 def rescale(stacks) -> None:
     for stack in stacks.present():
-        for layer in stack:
+        for layer in stack.unique_layers():
             for module in layer.modules():
                 if isinstance(module, nn.Linear):
                     module.weight.mul_(len(stack) ** -0.5)

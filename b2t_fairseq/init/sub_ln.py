@@ -28,6 +28,6 @@ def sub_ln_gamma(config: StackConfig) -> float:
 def sub_ln(stacks) -> None:
     for stack in stacks.present():
         gamma = sub_ln_gamma(stack.config)
-        for layer in stack:
+        for layer in stack.unique_layers():
             for _, module in projections(layer, "v out fc1 fc2", skip=(CROSS_ATTENTION,)):
                 module.weight.mul_(gamma)

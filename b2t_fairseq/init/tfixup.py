@@ -21,7 +21,7 @@ from .layerwise import projections
 def tfixup(stacks) -> None:
     for stack in stacks.present():
         factor = 0.67 * len(stack) ** -0.25 if stack.config.side == "encoder" else (9 * len(stack)) ** -0.25
-        for layer in stack:
+        for layer in stack.unique_layers():
             for name, module in projections(layer, "v out fc1 fc2"):
                 if name.startswith("fc"):
                     nn.init.xavier_uniform_(module.weight)

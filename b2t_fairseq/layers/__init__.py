@@ -2,6 +2,7 @@
 
 from ..connections.config import CROSS_ATTENTION, FEED_FORWARD, SELF_ATTENTION, StackConfig
 from .attention import MultiheadAttention
+from .branch_warmup import BranchWarmup
 from .cache import DecodingCache
 from .layer import Branch, Context, TransformerLayer
 from .masks import additive_mask
@@ -12,6 +13,7 @@ __all__ = [
     "FEED_FORWARD",
     "SELF_ATTENTION",
     "Branch",
+    "BranchWarmup",
     "Context",
     "DecodingCache",
     "MultiheadAttention",

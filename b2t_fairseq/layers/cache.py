@@ -48,7 +48,8 @@ class DecodingCache:
         self.memory_padding = None if memory_padding is None else memory_padding.contiguous()
         self.ancestors_by_slot: Tensor | None = None  # (R, length), the same with the rows by slot
         self.masks: dict[str, Tensor | None] = {}  # of this step, as far as they were asked for
-        self.written: dict[object, Tensor] = {}  # module -> keys and values (2, S, H, capacity, d_head)
+        self.layer = 0  # the number of the one that runs; layers that share parameters have keys of their own
+        self.written: dict[object, Tensor] = {}  # (layer, module) -> keys and values (2, S, H, capacity, d_head)
         self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
         # module -> values of the source (S, H, T_source, d_head), and keys: the same, or (S, H, d_head, > T_source)
         self.sources: dict[object, tuple[Tensor, Tensor]] = {}
@@ -126,12 +127,13 @@ class DecodingCache:
 
     def room(self, module: object, heads: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values by slot, with room for the newest: (S, H, capacity, d_head), of like's dtype and device."""
-        buffer = self.written.get(module)
+        place = self.layer, module
+        buffer = self.written.get(place)
         if buffer is None:
             buffer = like.new_empty(2, self.sentences, heads, FIRST_CAPACITY * self.beam, head_width)
         elif buffer.size(3) < self.used:
             buffer = with_capacity(buffer, 2 * buffer.size(3))
-        self.written[module] = buffer
+        self.written[place] = buffer
         return buffer[0, : self.sentences], buffer[1, : self.sentences]
 
     def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

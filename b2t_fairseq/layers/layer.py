@@ -26,7 +26,7 @@ class Branch(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What the layers of a stack read besides the stream; the same for all of them.
+    """What a layer reads besides the stream; the same for all layers of a stack, but for `branch_scale`.
 
     Attributes:
         mask: additive self-attention mask (`additive_mask`), or None.
@@ -34,6 +34,7 @@ class Context(NamedTuple):
         memory: encoder states (S, B, C_memory), if there is cross-attention.
         memory_mask: additive cross-attention mask.
         cache: of incremental decoding; then T = 1, and it has the masks.
+        branch_scale: what the branches are multiplied by (0-d) while they warm up; None: 1.
     """
 
     mask: Tensor | None = None
@@ -41,6 +42,7 @@ class Context(NamedTuple):
     memory: Tensor | None = None
     memory_mask: Tensor | None = None
     cache: DecodingCache | None = None
+    branch_scale: Tensor | None = None
 
 
 class TransformerLayer(nn.Module):
@@ -49,7 +51,7 @@ class TransformerLayer(nn.Module):
     Args:
         config: sizes of the stack.
         connection: asked once, here, which norms each sub-layer needs.
-        number: the layer's number l = 1...L.
+        number: the layer's number l = 1...L; of those that share its parameters, the first one's.
     """
 
     self_attn: MultiheadAttention
@@ -86,7 +88,12 @@ class TransformerLayer(nn.Module):
         return f"Transformer{self.config.side.capitalize()}Layer"
 
     def forward(
-        self, stream: Any, connection: Connection, context: Context, weights_to: list[Tensor] | None = None
+        self,
+        stream: Any,
+        connection: Connection,
+        context: Context,
+        weights_to: list[Tensor] | None = None,
+        number: int | None = None,
     ) -> Any:
         """Let the stream through the layer.
 
@@ -95,17 +102,23 @@ class TransformerLayer(nn.Module):
             connection: decides how the sub-layers are joined.
             context: masks, encoder states and caches.
             weights_to: if given, the cross-attention's probabilities (H, B, T, S) are appended to it.
+            number: the number l = 1...L of the layer that this one stands for, if several share its parameters.
         """
+        l = number or self.number
+        if context.cache is not None:
+            context.cache.layer = l
+        scale = context.branch_scale
+        dropout = self.dropout_module if scale is None else lambda x: self.dropout_module(x) * scale
         branches = {
             SELF_ATTENTION: lambda x: self.self_attention(x, context),
             CROSS_ATTENTION: lambda x: self.cross_attention(x, context, weights_to),
             FEED_FORWARD: lambda x: self.feed_forward(x, context),
         }
-        stream = connection.enter_layer(stream, self.number)
+        stream = connection.enter_layer(stream, l)
         for j, kind in enumerate(self.config.kinds):
             norms = tuple(getattr(self, name) for name in self._norms[j])
-            stream = connection.sublayer(stream, self.number, j, Branch(branches[kind], self.dropout_module), norms)
-        return connection.leave_layer(stream, self.number)
+            stream = connection.sublayer(stream, l, j, Branch(branches[kind], dropout), norms)
+        return connection.leave_layer(stream, l)
 
     def self_attention(self, x: Tensor, context: Context) -> Tensor:
         return self.self_attn(x, mask=context.mask, causal=context.causal, cache=context.cache)[0]

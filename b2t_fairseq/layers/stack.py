@@ -1,7 +1,7 @@
 """The stack: owns the layers and the connection, opens the stream, loops over the layers, closes it."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from ..common.errors import UserError
 from ..connections.base import Connection
 from ..connections.config import StackConfig
+from .branch_warmup import BranchWarmup
 from .layer import Context, TransformerLayer
 from .recompute import recomputed
+from .sharing import check_sharing
 
 
 class Stack(nn.Module):
@@ -27,9 +29,11 @@ class Stack(nn.Module):
         layerdrop: probability of skipping a layer in training (LayerDrop, Fan et al. 2020).
         checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
         compile_layers: train with torch.compile's form of the layer.
+        branch_warmup: how the branches grow, if they begin near 0.
+        places: for each layer, the number of the parameters that it uses, from 0 on; default: each its own.
 
     Raises:
-        UserError: LayerDrop, and a connection that it would break.
+        UserError: LayerDrop, a branch warm-up or shared layers, and a connection that does not go with it.
     """
 
     def __init__(
@@ -39,17 +43,28 @@ class Stack(nn.Module):
         layerdrop: float = 0.0,
         checkpoint_activations: bool = False,
         compile_layers: bool = False,
+        branch_warmup: BranchWarmup | None = None,
+        places: Sequence[int] | None = None,
     ):
         super().__init__()
         if layerdrop > 0 and connection.needs_all_layers:
             option = f"--{config.side}-layerdrop {layerdrop}"
             raise UserError(f"{option}: connection '{connection.name}' needs every layer: use 0, or another connection")
+        if branch_warmup is not None and not connection.branch_can_warm_up:
+            raise UserError(
+                f"--branch-warmup does not go with connection '{connection.name}', whose branches are not added: leave "
+                "it out, or use another connection"
+            )
+        self.places = tuple(range(config.depth) if places is None else places)
+        check_sharing(connection, config, self.places)
         self.config = config
         self.layerdrop, self.compile_layers = layerdrop, compile_layers
         self.checkpoint_activations = checkpoint_activations
-        for i in range(config.depth):
-            self.add_module(str(i), TransformerLayer(config, connection, number=i + 1))
+        for place in range(max(self.places, default=-1) + 1):
+            number = self.places.index(place) + 1
+            self.add_module(str(place), TransformerLayer(config, connection, number))
         self.connection = connection
+        self.branch_warmup = branch_warmup
         self.init_name = "default"  # shown by print(model)
 
     def __len__(self) -> int:
@@ -59,10 +74,18 @@ class Stack(nn.Module):
         """Return layer i = 0...L-1; a negative i counts from the end, as in a list."""
         if not -len(self) <= i < len(self):
             raise IndexError(f"layer {i} of a stack of {len(self)} layers")
-        return cast(TransformerLayer, self.get_submodule(str(i % len(self))))
+        return cast(TransformerLayer, self.get_submodule(str(self.places[i])))
 
     def __iter__(self) -> Iterator[TransformerLayer]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def shares_layers(self) -> bool:
+        return len(set(self.places)) < len(self)
+
+    def unique_layers(self) -> Iterator[TransformerLayer]:
+        """Return each layer once, in their order: those that have parameters of their own."""
+        return iter(dict.fromkeys(self))
 
     def forward(
         self,
@@ -92,13 +115,16 @@ class Stack(nn.Module):
         recomputes = self.checkpoint_activations and torch.is_grad_enabled()
         shared = list(self.connection.parameters()) if recomputes else []
         for i, layer in self.kept_layers():
+            if self.branch_warmup is not None:
+                context = context._replace(branch_scale=self.branch_warmup.scale(i + 1, like=x))
+            number = i + 1 if self.shares_layers else None
             if recomputes and i != weights_from:
-                only = functools.partial(run, layer, self.connection)
+                only = functools.partial(run, layer, self.connection, number=number)
                 # compiled with and without a graph, dropout would draw different masks
                 stream = recomputed(only, stream, context, list(layer.parameters()), shared, graph_at_first=compiles)
             else:
                 sink = weights_to if i == weights_from else None
-                stream = run(layer, self.connection, stream, context, sink)
+                stream = run(layer, self.connection, stream, context, sink, number)
             if hidden is not None:
                 hidden.append(self.connection.output(stream))
         return self.connection.close(stream, final_norm)
@@ -111,7 +137,8 @@ class Stack(nn.Module):
 
     def extra_repr(self) -> str:
         kept = f"layerdrop={self.layerdrop}, checkpoint_activations={self.checkpoint_activations}"
-        return f"connection={self.connection.name}, init={self.init_name}, layers={len(self)}, {kept}"
+        unique = f" of {len(set(self.places))}" if self.shares_layers else ""
+        return f"connection={self.connection.name}, init={self.init_name}, layers={len(self)}{unique}, {kept}"
 
 
 def run_layer(
@@ -120,9 +147,10 @@ def run_layer(
     stream: Any,
     context: Context,
     weights_to: list[Tensor] | None = None,
+    number: int | None = None,
 ) -> Any:
     """Run a layer: what torch.compile compiles, one function for all layers of a kind."""
-    return layer(stream, connection, context, weights_to)
+    return layer(stream, connection, context, weights_to, number)
 
 
 @functools.cache

@@ -14,7 +14,9 @@ from ..common.errors import UserError
 from ..connections import CONNECTIONS, Connection, get_connection, parse_options
 from ..connections.own_module import import_connection_module
 from ..init import CHOICES, INITIALISATIONS, Stacks, initialise, resolve
-from ..layers import Stack, StackConfig
+from ..layers import BranchWarmup, Stack, StackConfig
+from ..layers.branch_warmup import SCHEDULES
+from ..layers.sharing import FORMS, parameters_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,10 @@ HELP = {
     "connection_options": "options of the connection itself, such as final_norm=true",
     "connection_module": "a module of yours that registers connections: its dotted name or the path of its .py file",
     "compile_layers": "train with layers compiled by torch.compile; for GPUs: on a CPU it is slower",
+    "branch_warmup": "let the branches grow from near 0 to full size over N updates (layer l: N l, if progressive)",
+    "branch_warmup_schedule": "progressive (default; layer l takes l times as long) or equal, for all layers",
+    "share_layers": f"let layers share parameters: {', '.join(FORMS)}; with --unique-layers",
+    "unique_layers": "how many different layers a stack has, with --share-layers",
     "probe_interval": "every N updates, write the layers' gradient norms and variances to SAVE_DIR/probes.jsonl",
 }
 
@@ -49,6 +55,10 @@ def add_connection_args(parser: ArgumentParser) -> None:
         "connection_options": {"metavar": "NAME=VALUE,..."},
         "compile_layers": {"action": "store_true"},
         "connection_module": {"metavar": "NAME_OR_PATH"},
+        "branch_warmup": {"type": int, "metavar": "N"},
+        "branch_warmup_schedule": {"type": one_of(SCHEDULES), "metavar": "NAME"},
+        "share_layers": {"type": one_of(FORMS), "metavar": "NAME"},
+        "unique_layers": {"type": int, "metavar": "P"},
         "probe_interval": {"type": int, "metavar": "N"},
     }
     for name, form in forms.items():
@@ -56,13 +66,27 @@ def add_connection_args(parser: ArgumentParser) -> None:
 
 
 class Plan(NamedTuple):
-    """Which connection, with which options, initialised how, defined where: the four options, checked."""
+    """What the options say of a model's stacks, checked.
+
+    Attributes:
+        connection: how residuals and norms are joined.
+        options: of the connection.
+        init: name of the initialisation.
+        module: where a connection of the user's is defined.
+        compile_layers: train with torch.compile's form of the layers.
+        branch_warmup, branch_warmup_schedule: how long, and how, the branches grow; 0: they do not.
+        share_layers, unique_layers: which layers share parameters; None: none do.
+    """
 
     connection: type[Connection]
     options: Mapping[str, Any]
     init: str
     module: str | None = None
     compile_layers: bool = False
+    branch_warmup: int = 0
+    branch_warmup_schedule: str = SCHEDULES[0]
+    share_layers: str | None = None
+    unique_layers: int | None = None
 
     @classmethod
     def from_args(cls, args: Any) -> "Plan":
@@ -77,17 +101,24 @@ class Plan(NamedTuple):
         connection = get_connection(getattr(args, "connection", None) or "b2t")
         options = parse_options(connection, getattr(args, "connection_options", None))
         init = resolve(getattr(args, "connection_init", None), connection.default_init)
-        return cls(connection, options, init, module, bool(getattr(args, "compile_layers", False)))
+        compiles = bool(getattr(args, "compile_layers", False))
+        return cls(connection, options, init, module, compiles, *read_warmup(args), *read_sharing(args))
 
     def build_stack(self, config: StackConfig, layerdrop: float = 0.0, checkpoint_activations: bool = False) -> Stack:
         connection = self.connection(config, **self.options)
-        return Stack(config, connection, layerdrop, checkpoint_activations, self.compile_layers)
+        warmup = BranchWarmup(self.branch_warmup, self.branch_warmup_schedule) if self.branch_warmup else None
+        places = parameters_of(config.depth, self.share_layers, self.unique_layers)
+        return Stack(config, connection, layerdrop, checkpoint_activations, self.compile_layers, warmup, places)
 
     def signature(self, layers: str, without_final_norm: bool = False) -> str:
         """Signature of a model with these depths, e.g. "18-18"."""
         changed = {k: v for k, v in self.options.items() if v != self.connection.options[k].default}
         if without_final_norm:
             changed["final_norm"] = False
+        if self.branch_warmup:
+            changed |= {"branch_warmup": self.branch_warmup, "branch_warmup_schedule": self.branch_warmup_schedule}
+        if self.share_layers:
+            changed |= {"share_layers": self.share_layers, "unique_layers": self.unique_layers}
         return make_signature(self.connection.name, changed, self.init, layers)
 
     def finish(self, args: Any, stacks: Stacks) -> str:
@@ -103,7 +134,8 @@ class Plan(NamedTuple):
             getattr(args, "no_decoder_final_norm", None)
         )
         signature = self.signature("-".join(str(len(stack)) for stack in stacks.present()), without_final_norm)
-        if layers_to_keep(args) and not self.connection.can_be_pruned:
+        prunable = all(stack.connection.can_be_pruned for stack in stacks.present())
+        if layers_to_keep(args) and not prunable:
             raise UserError(
                 f"--encoder-layers-to-keep, --decoder-layers-to-keep: connection '{self.connection.name}' has numbers "
                 "that depend on the depth or on a layer's place, so a pruned model would be another function; keep all "
@@ -116,6 +148,42 @@ class Plan(NamedTuple):
             write(args, "connection_module", self.module)
         logger.info(f"signature: {signature}")
         return signature
+
+
+def read_warmup(args: Any) -> tuple[int, str]:
+    """Return `--branch-warmup` and its schedule.
+
+    Raises:
+        UserError: a schedule without a length, or a value that does not exist.
+    """
+    updates, schedule = (getattr(args, name, None) for name in ("branch_warmup", "branch_warmup_schedule"))
+    if schedule and schedule not in SCHEDULES:
+        raise UserError(f"--branch-warmup-schedule {schedule} is unknown: choose one of {', '.join(SCHEDULES)}")
+    if updates is not None and updates < 0:
+        raise UserError(f"--branch-warmup {updates}: must be a number of updates, from 1 on (0: none)")
+    if schedule and not updates:
+        raise UserError("--branch-warmup-schedule needs --branch-warmup N, the number of updates")
+    return updates or 0, schedule or SCHEDULES[0]
+
+
+def read_sharing(args: Any) -> tuple[str | None, int | None]:
+    """Return `--share-layers` and `--unique-layers`.
+
+    Raises:
+        UserError: one without the other, or a value that does not exist.
+    """
+    form, unique = (getattr(args, name, None) or None for name in ("share_layers", "unique_layers"))
+    if form and form not in FORMS:
+        raise UserError(f"--share-layers {form} is unknown: choose one of {', '.join(FORMS)}")
+    if (form is None) != (unique is None):
+        raise UserError("--share-layers and --unique-layers go together: --share-layers cycle --unique-layers 6")
+    if unique is not None and unique < 1:
+        raise UserError(f"--unique-layers {unique}: must be a number of layers, from 1 on")
+    if form and layers_to_keep(args):
+        raise UserError(
+            "--encoder-layers-to-keep, --decoder-layers-to-keep: layers that share parameters cannot be pruned"
+        )
+    return form, unique
 
 
 UNSUPPORTED = {

@@ -35,6 +35,7 @@ from .additions import (
     stop_on_sigterm,
     trust_checkpoint,
     unknown_architecture,
+    update_number,
     worker_agreement,
     worker_watch,
 )
@@ -86,6 +87,7 @@ PATCHES: tuple[ModuleType, ...] = (
     divergence,
     stop_on_sigterm,
     trust_checkpoint,
+    update_number,  # before probes and Admin's profiling
 )
 
 

@@ -22,6 +22,7 @@ STACKS = {
     "language model": StackConfig("decoder", 12, WIDTH, FFN, HEADS),
 }
 OPTIONS = [("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")]
+OPTIONS += [(name, "gpas=true") for name in ("pre", "post", "deepnet", "peri", "ln_scaling", "b2t")]
 PREFIX = {"SA": "self_attn", "CA": "encoder_attn", "FF": "final"}
 
 
@@ -58,6 +59,13 @@ class Parts:
     def final(self, x, eps=1e-5):
         return ln(x, self.final_norm, eps)
 
+    def G(self, l, x):
+        """GPAS, if it is on."""
+        if self.own.gate is None:
+            return x
+        g = self.own.gate[l - 1]
+        return x - g * torch.sigmoid(g) * x.detach()
+
     def F(self, l, j, x, **inner):
         return self.raw(l, j, x, **inner) * Pattern.pattern
 
@@ -85,13 +93,13 @@ class Parts:
 
 def post(s, x):
     for l, j in s.all:
-        x = s.LN(l, j, x + s.F(l, j, x))
+        x = s.LN(l, j, s.G(l, x) + s.F(l, j, x))
     return x
 
 
 def pre(s, x):
     for l, j in s.all:
-        x = x + s.F(l, j, s.LN(l, j, x))
+        x = s.G(l, x + s.F(l, j, s.LN(l, j, x)))
     return s.final(x)
 
 
@@ -99,8 +107,8 @@ def b2t(s, x):
     for l in s.layers:
         b = x
         for j in s.sublayers[:-1]:
-            x = s.LN(l, j, x + s.F(l, j, x))
-        x = s.LN(l, s.last, b + x + s.F(l, s.last, x))
+            x = s.LN(l, j, s.G(l, x) + s.F(l, j, x))
+        x = s.LN(l, s.last, b + s.G(l, x) + s.F(l, s.last, x))
     return x
 
 
@@ -131,7 +139,7 @@ def deepnet(s, x):
         "language model": (2 * DEPTHS["language model"]) ** (1 / 4),
     }[s.name]
     for l, j in s.all:
-        x = s.LN(l, j, alpha * x + s.F(l, j, x))
+        x = s.LN(l, j, alpha * s.G(l, x) + s.F(l, j, x))
     return x
 
 
@@ -185,7 +193,7 @@ def peri(s, x):
     if s.own.settings["embedding_norm"]:
         x = ln(x, s.own.embedding_norm)
     for l, j in s.all:
-        x = x + s.LN(l, j, s.raw(l, j, s.LN(l, j, x)), "out_layer_norm") * Pattern.pattern
+        x = s.G(l, x + s.LN(l, j, s.raw(l, j, s.LN(l, j, x)), "out_layer_norm") * Pattern.pattern)
     return s.final(x)
 
 
@@ -201,7 +209,7 @@ def mix(s, x):
 
 def ln_scaling(s, x):
     for l, j in s.all:
-        x = x + s.F(l, j, s.LN(l, j, x) / math.sqrt(l))
+        x = s.G(l, x + s.F(l, j, s.LN(l, j, x) / math.sqrt(l)))
     return s.final(x)
 
 

@@ -244,3 +244,7 @@ def test_sizes_of_the_weights_are_taken_for_every_kind_of_model(arch, make, size
     for name in sizes:
         with pytest.raises(UserError, match=f"its {name} is"):
             trust.check_sizes(Namespace(arch=arch, **{**sizes, name: 5000}), weights, "evil.pt")
+    shared = {"share_layers": "cycle", "unique_layers": 1}
+    trust.check_sizes(Namespace(arch=arch, **{**sizes, "decoder_layers": 12}, **shared), weights, "good.pt")
+    with pytest.raises(UserError, match="its decoder_layers is"):
+        trust.check_sizes(Namespace(arch=arch, **{**sizes, "decoder_layers": 5000}, **shared), weights, "evil.pt")
