@@ -210,7 +210,7 @@ def points(trace: Trace) -> Iterator[Row]:
             own, later = norms.get(kind), norms.get(following)
             norm = own if own and own[2] else later if later and not later[2] else None
             tensors = norm[:2] if norm else (trace.outputs["decoder"][number - 1],)
-            if norm is None and following is not None:
+            if not stack.connection.norm_reads_sum or (norm is None and following is not None):
                 raise UserError(
                     f"points: connection '{stack.connection.name}' has no LayerNorm that reads the sum after "
                     f"{PLACES[kind]} (layer {number}): choose one that has, such as post, pre or b2t"

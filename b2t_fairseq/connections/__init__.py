@@ -3,6 +3,7 @@
 from . import post, pre, b2t, b2t_no_ln, b2t_all  # noqa: I001  (the order in which names are listed)
 from . import deepnet, admin, tfixup, dlcl, resi_dual
 from . import sub_ln, peri, mix, ln_scaling, hybrid
+from . import keel, span, siamese, res_post, complete_p
 from .base import Connection, Option, parse_options
 from .registry import CONNECTIONS, for_each_connection, get_connection, register_connection
 
@@ -14,11 +15,13 @@ __all__ = [
     "b2t",
     "b2t_all",
     "b2t_no_ln",
+    "complete_p",
     "deepnet",
     "dlcl",
     "for_each_connection",
     "get_connection",
     "hybrid",
+    "keel",
     "ln_scaling",
     "mix",
     "parse_options",
@@ -26,7 +29,10 @@ __all__ = [
     "post",
     "pre",
     "register_connection",
+    "res_post",
     "resi_dual",
+    "siamese",
+    "span",
     "sub_ln",
     "tfixup",
 ]

@@ -46,6 +46,8 @@ class Connection(nn.Module):
             layer's numbers depend on its place or on the depth.
         has_parameters_per_layer: it has parameters of its own for each layer; `--share-layers` is refused.
         branch_can_warm_up: its branches are added to the stream, so that they may grow from 0 (`--branch-warmup`).
+        norm_reads_sum: each "layer_norm" reads the sum after a sub-layer, its own or the one before: what the probe
+            `points` takes it for.
         options: the connection's own options, declared: name -> default and help text.
         settings: their values in this model: name -> value.
     """
@@ -59,6 +61,7 @@ class Connection(nn.Module):
     can_be_pruned: bool = True
     has_parameters_per_layer: bool = False
     branch_can_warm_up: bool = True
+    norm_reads_sum: bool = True
     options: dict[str, Option] = {}
 
     def __init__(self, config: StackConfig, **options):

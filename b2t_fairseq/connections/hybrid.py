@@ -2,8 +2,9 @@
 
 Zhuo et al. 2025, "HybridNorm: Towards Stable and Efficient Transformer Training via Hybrid Normalization".
 `hybrid_star` (HybridNorm*): in layer 1, LN(x) enters self-attention and the feed-forward sub-layer is x + FF(LN(x)).
-The authors' models are decoder-only and use RMSNorm. Here, as everywhere in fairseq, the norms are LayerNorms, those of
-q, k and v over d_head; cross-attention is treated like self-attention, with k and v from the encoder (our decisions).
+The authors' models are decoder-only and use RMSNorm and Megatron's initialisation, which is `scaled`. Here, as
+everywhere in fairseq, the norms are LayerNorms, those of q, k and v over d_head; cross-attention is treated like
+self-attention, with k and v from the encoder (our decisions).
 """
 
 from .base import Connection
@@ -12,6 +13,7 @@ from .registry import register_connection
 
 @register_connection("hybrid")
 class HybridNorm(Connection):
+    default_init = "scaled"
     has_final_norm = True
 
     def norms(self, l, kind):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from b2t_fairseq import UserError
 from b2t_fairseq.analysis import during_training, probes
 
-WITHOUT_POINTS = ("b2t_no_ln", "tfixup", "hybrid", "hybrid_star")
+WITHOUT_POINTS = ("b2t_no_ln", "tfixup", "hybrid", "hybrid_star", "keel", "siamese", "res_post")
 
 
 def sample(seed: int = 0, extra: int = 0) -> dict:

@@ -9,8 +9,14 @@ from b2t_fairseq.connections import get_connection, parse_options
 from b2t_fairseq.connections.deepnet import deepnet_constants
 from b2t_fairseq.layers import StackConfig
 
-FINAL_NORM = {"pre", "dlcl_pre", "resi_dual", "peri", "mix", "ln_scaling", "sub_ln", "hybrid", "hybrid_star"}
-OWN_INIT = ("deepnet", "tfixup", "admin", "sub_ln")
+FINAL_NORM = {
+    *("pre", "dlcl_pre", "resi_dual", "peri", "mix", "ln_scaling", "sub_ln", "hybrid", "hybrid_star"),
+    *("keel", "siamese", "res_post", "complete_p"),
+}
+OWN_INIT = {
+    **{name: name for name in ("deepnet", "tfixup", "admin", "sub_ln")},
+    **dict.fromkeys(("hybrid", "hybrid_star", "span"), "scaled"),
+}
 
 
 def sizes(side: str, depth: int, other: int | None, width: int = 512) -> StackConfig:
@@ -92,7 +98,7 @@ def test_final_norm(name):
 
 @pytest.mark.parametrize("name", ALL_CONNECTIONS)
 def test_auto_is_the_methods_own_initialisation(name):
-    expected = name if name in OWN_INIT else "default"
+    expected = OWN_INIT.get(name, "default")
     assert get_connection(name).default_init == expected
     assert build_connection(name).encoder.layers.init_name == expected
 
@@ -108,6 +114,11 @@ def test_auto_is_the_methods_own_initialisation(name):
         ("hybrid", 2 + 3 * 3),
         ("hybrid_star", 2 + 2 + 3 * 3),
         ("dlcl_pre", 5 + 2),
+        ("keel", 5),  # one layer is the first, without LN_out
+        ("span", 5 + 2),
+        ("siamese", 3 * 5 + 2 * 2),
+        ("res_post", 5),
+        ("complete_p", 5),
     ],
 )
 def test_only_norms_that_are_used_exist(name, norms):

@@ -21,8 +21,16 @@ STACKS = {
     "decoder": StackConfig("decoder", 4, WIDTH, FFN, HEADS, ("SA", "CA", "FF"), other_depth=5, memory_width=20),
     "language model": StackConfig("decoder", 12, WIDTH, FFN, HEADS),
 }
+<<<<<<< HEAD
 OPTIONS = [("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")]
 OPTIONS += [(name, "gpas=true") for name in ("pre", "post", "deepnet", "peri", "ln_scaling", "b2t")]
+=======
+OPTIONS = [
+    *(("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")),
+    *(("keel", "alpha=1.5"), ("keel", "final_norm=false"), ("span", "first_norm=false")),
+    *(("complete_p", "alpha=0.5"), ("complete_p", "base_layers=2")),
+]
+>>>>>>> cfb8da5 (Connections keel, span, siamese, res_post, complete_p)
 PREFIX = {"SA": "self_attn", "CA": "encoder_attn", "FF": "final"}
 
 
@@ -237,11 +245,51 @@ def hybrid_star(s, x):
     return s.final(x)
 
 
+def keel(s, x):
+    alpha = s.own.settings["alpha"] or {"encoder": 2 * 5, "decoder": 3 * 4, "language model": 2 * 12}[s.name]
+    for l, j in s.all:
+        f = s.F(l, j, s.LN(l, j, x))
+        x = x + f if l == 1 else s.LN(l, j, alpha * x + f, "out_layer_norm")
+    return s.final(x) if s.final_norm else x
+
+
+def span(s, x):
+    for l in s.layers:
+        b = x
+        for j in s.sublayers:
+            has_first_norm = l == 1 and j == 0 and s.own.settings["first_norm"]
+            f = s.F(l, j, ln(x, s.own.first_norm) if has_first_norm else x)
+            x = s.LN(l, j, b + f) if j == s.last else s.LN(l, j, x + f)
+    return x
+
+
+def siamese(s, x):
+    y = x
+    for l, j in s.all:
+        x = s.LN(l, j, x, "post_layer_norm")
+        f = s.F(l, j, s.LN(l, j, x + s.LN(l, j, y, "pre_layer_norm")))
+        x, y = x + f / math.sqrt(2 * l), y + f
+    return s.final(ln(x, s.own.norm_a) + ln(y, s.own.norm_b))
+
+
+def res_post(s, x):
+    for l, j in s.all:
+        x = x + s.LN(l, j, s.raw(l, j, x)) * Pattern.pattern
+    return s.final(x)
+
+
+def complete_p(s, x):
+    m = s.L / s.own.settings["base_layers"]
+    for l, j in s.all:
+        x = x + s.F(l, j, s.LN(l, j, x)) / m ** s.own.settings["alpha"]
+    return s.final(x)
+
+
 FORMULAS = {
     formula.__name__: formula
     for formula in (
         *(post, pre, b2t, b2t_no_ln, b2t_all, deepnet, admin, tfixup, dlcl_pre, dlcl_post, resi_dual, sub_ln, peri),
-        *(mix, ln_scaling, hybrid, hybrid_star),
+        *(mix, ln_scaling, hybrid, hybrid_star, keel, span, siamese, res_post, complete_p),
     )
 }
 
