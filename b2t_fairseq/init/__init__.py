@@ -13,7 +13,9 @@ from ..layers import Stack
 from .admin import admin
 from .deepnet import deepnet
 from .ds_init import ds_init
+from .lipschitz import lipschitz
 from .rescale import rescale
+from .scaled import scaled
 from .sub_ln import sub_ln
 from .tfixup import tfixup
 
@@ -42,6 +44,8 @@ INITIALISATIONS: dict[str, Callable[[Stacks], None]] = {
     "admin": admin,
     "sub_ln": sub_ln,
     "ds_init": ds_init,
+    "scaled": scaled,
+    "lipschitz": lipschitz,
 }
 CHOICES = ("auto", *INITIALISATIONS)
 
