@@ -85,6 +85,57 @@ def test_ds_init():
         assert torch.equal(module.bias, before.bias)
 
 
+def test_scaled():
+    sublayers = {"encoder": 2 * N, "decoder": 3 * M}
+    stock = matrices(build("default"))
+    for (side, _, _, name, module), (*_, before) in zip(matrices(build("scaled")), stock, strict=True):
+        factor = sublayers[side] ** -0.5 if name in ("out_proj", "fc2") else 1
+        assert torch.allclose(module.weight, before.weight * factor)
+        assert torch.equal(module.bias, before.bias)
+
+
+def test_scaled_in_a_language_model():
+    model, stock = (build_language_model(connection_init=init) for init in ("scaled", "default"))
+    weight, before = (m.decoder.layers[2].fc2.weight for m in (model, stock))
+    assert torch.allclose(weight, before * (2 * 3) ** -0.5)
+
+
+@pytest.mark.parametrize("connection", ["ln_scaling", "hybrid"])
+def test_scaled_warns_where_it_is_known_to_be_worse(connection, caplog):
+    build_connection(connection, connection_init="scaled")
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == (connection == "ln_scaling")
+    assert all("20.79 with it, 20.35 without" in warning and "\n" not in warning for warning in warnings)
+
+
+def test_lipschitz_layers():
+    for *_, module in matrices(build("lipschitz", decoder_ffn_embed_dim=320)):
+        bound = module.in_features**-0.5
+        assert 0.99 * bound < module.weight.abs().max() <= bound
+        assert module.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+        assert not module.bias.any()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_lipschitz_embeddings(shared):
+    model = build("lipschitz", share_all_embeddings=shared, share_decoder_input_output_embed=shared)
+    for side in (model.encoder, model.decoder):
+        table = side.embed_tokens.weight
+        bound = math.sqrt(2 / sum(table.shape))  # of xavier_uniform, sqrt(6 / (rows + columns)), over sqrt(3)
+        assert 0.99 * bound < table.abs().max() <= bound
+        assert table.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+        assert not table[PAD].any()
+
+
+def test_lipschitz_leaves_norms_and_an_adaptive_inputs_projections_alone():
+    model, stock = (build_language_model(connection_init=init).state_dict() for init in ("lipschitz", "default"))
+    tables = [name for name in stock if "embed_tokens" in name and name.endswith(".0.weight")]
+    others = [name for name in stock if "layer_norm" in name or ("embed_tokens" in name and name.endswith(".1.weight"))]
+    assert len(tables) == 3 and len(others) > 6
+    assert not any(torch.equal(model[name], stock[name]) for name in tables)
+    assert all(torch.equal(model[name], stock[name]) for name in others)
+
+
 def test_tfixup_layers():
     factor = {"encoder": 0.67 * N**-0.25, "decoder": (9 * M) ** -0.25}
     stock = matrices(build("default"))
@@ -118,7 +169,7 @@ def test_tfixup_embeddings_of_a_language_model():
         assert torch.allclose(model.state_dict()[name], stock.state_dict()[name] * (9 * 3) ** -0.25)
 
 
-@pytest.mark.parametrize("init", ["deepnet", "sub_ln", "ds_init", "rescale"])
+@pytest.mark.parametrize("init", ["deepnet", "sub_ln", "ds_init", "rescale", "scaled"])
 def test_embeddings_and_norms_are_left_alone(init):
     model, stock = (build(name).state_dict() for name in (init, "default"))
     others = [name for name in stock if "embed_tokens" in name or "layer_norm" in name or "output" in name]
