@@ -2,18 +2,16 @@
 
 Dey et al. 2025, "Don't be lazy: CompleteP enables compute-efficient deep transformers", arXiv 2505.01618. What is tuned
 at `base_layers` is to hold at any depth. Our decision: m is counted for each stack by its own depth. The recipe also
-multiplies Adam's eps by m^-a, which is logged and not done: `--adam-eps` is one number for both stacks. Unverified: for
-a = 1/2 it also multiplies the learning rate of the layers by m^(a-1).
+multiplies Adam's eps by m^-a. The printed model shows that factor; you apply it, since `--adam-eps` is one number for
+both stacks. Unverified: for a = 1/2 it also multiplies the learning rate of the layers by m^(a-1).
 """
 
-import logging
+import math
 
 from ..common.errors import UserError
 from .base import Option
 from .pre import PreLN
 from .registry import register_connection
-
-logger = logging.getLogger(__name__)
 
 
 @register_connection("complete_p")
@@ -28,17 +26,15 @@ class CompleteP(PreLN):
     def __init__(self, config, **options):
         super().__init__(config, **options)
         alpha, base = options["alpha"], options["base_layers"]
-        if alpha < 0:
-            raise UserError(f"--connection-options: alpha={alpha} must not be negative: use 1 or 0.5")
+        if not 0 <= alpha < math.inf:
+            raise UserError(f"--connection-options: alpha={alpha} must be a number from 0 on, such as 1 or 0.5")
         if base < 1:
             raise UserError(f"--connection-options: base_layers={base} must be at least 1, a number of layers")
         self.factor = (config.depth / base) ** -alpha
-        if self.factor != 1:
-            logger.info(f"complete_p: branches of the {config.side} x {self.factor:.4g}: multiply --adam-eps by it")
 
     def sublayer(self, x, l, j, branch, norms):
         (norm,) = norms
         return x + self.factor * branch(norm(x))
 
     def extra_repr(self):
-        return f"{super().extra_repr()}, factor={self.factor:.4f}"
+        return f"{super().extra_repr()}, factor={self.factor:.4f} (of --adam-eps, too)"

@@ -7,6 +7,8 @@ authors' models have that final LN.
 In half precision alpha x + F is summed in float32 until LN_out: bfloat16 numbers between 256 and 512 are 2 apart.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -32,8 +34,8 @@ class Keel(Connection):
 
     def __init__(self, config, **options):
         super().__init__(config, **options)
-        if options["alpha"] < 0:
-            raise UserError(f"--connection-options: alpha={options['alpha']} must not be negative; 0 chooses it itself")
+        if not 0 <= options["alpha"] < math.inf:
+            raise UserError(f"--connection-options: alpha={options['alpha']} must be a number from 0 on; 0 means auto")
         self.alpha = options["alpha"] or float(config.depth * len(config.kinds))
         self.has_final_norm = options["final_norm"]
 

@@ -1,6 +1,5 @@
 """keel, span, siamese, res_post, complete_p: the numbers of their equations, and what each becomes at its limits."""
 
-import logging
 import math
 
 import pytest
@@ -69,9 +68,10 @@ def test_keels_alpha_in_a_language_model():
     assert cls(config, **parse_options(cls, None)).alpha == 36
 
 
-def test_keel_refuses_a_negative_alpha():
-    with pytest.raises(UserError, match="alpha=-1.0 must not be negative"):
-        connection("keel", options="alpha=-1")
+@pytest.mark.parametrize("alpha", [-1.0, math.nan, math.inf])
+def test_keel_refuses_what_is_not_a_weight(alpha):
+    with pytest.raises(UserError, match=f"alpha={alpha} must be a number from 0 on"):
+        connection("keel", options=f"alpha={alpha}")
 
 
 def skip_path_factor(name: str, sublayers: int, options: str = "") -> float:
@@ -256,19 +256,17 @@ def test_res_post_drops_what_the_norm_returns():
     ("depth", "whole", "half"),
     [(6, 1, 1), (12, 0.5, 0.7071), (18, 0.3333, 0.5774), (60, 0.1, 0.3162), (100, 0.06, 0.2449)],
 )
-def test_complete_ps_factor(depth, whole, half, caplog):
-    with caplog.at_level(logging.INFO):
-        own = connection("complete_p", depth=depth)
+def test_complete_ps_factor(depth, whole, half):
+    own = connection("complete_p", depth=depth)
     assert own.factor == pytest.approx(whole, abs=5e-5)
     assert connection("complete_p", depth=depth, options="alpha=0.5").factor == pytest.approx(half, abs=5e-5)
     assert connection("complete_p", depth=depth, options=f"base_layers={depth}").factor == 1
-    printed = f"branches of the encoder x {own.factor:.4g}: multiply --adam-eps by it"
-    assert (printed in caplog.text) == (depth != 6)
+    assert f"factor={own.factor:.4f} (of --adam-eps, too)" in repr(own)
 
 
 @pytest.mark.parametrize(
     ("options", "mistake"),
-    [("alpha=-1", "alpha=-1.0 must not be negative"), ("base_layers=0", "base_layers=0 must be at least 1")],
+    [("alpha=-1", "alpha=-1.0 must be a number from 0 on"), ("base_layers=0", "base_layers=0 must be at least 1")],
 )
 def test_complete_p_refuses_what_makes_no_sense(options, mistake):
     with pytest.raises(UserError, match=mistake):
