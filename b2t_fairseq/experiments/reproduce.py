@@ -55,6 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--jobs", type=positive, metavar="N", help="trainings at a time (default: one a core; at paper scale 1)")
     add("--data", metavar="DIR", help="your own corpus for all targets, which must be of one task")
     add("--connections", metavar="A,B", help="only these methods of each table and figure, or others")
+    add("--depths", metavar="N-M,…", help="only these depths of each table and figure")
     add("--updates", type=positive, metavar="N", help="training updates (default: the target's)")
     add("--output", metavar="DIR", help="where cells are (default: runs) and, if given, results and report, too")
     add("--launcher", default="local", choices=LAUNCHERS, help="of cells at paper scale (default: %(default)s)")
@@ -71,6 +72,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error("--connections needs different names, as in post,pre,b2t")
         for name in options.connections:
             get_connection(name)  # refuses an unknown one
+    if options.depths is not None:
+        options.depths = [depth.strip() for depth in options.depths.split(",")]
+        check_depths(options.depths, options.targets)
     if options.recompute and not options.output:
         parser.error("--recompute needs --output: another folder for the rows that are made again")
     if options.launcher == "slurm" and options.scale != "paper":
@@ -88,6 +92,18 @@ def find_targets(names: Sequence[str]) -> list[Target]:
     for name in (word for text in names for word in text.split(",") if word):
         spelled += TARGETS if name == "all" else FINDINGS if name == "findings" else [name]
     return [get_target(name) for name in dict.fromkeys(spelled)]
+
+
+def check_depths(depths: Sequence[str], targets: Sequence[Target]) -> None:
+    """Refuse depths that a target does not have.
+
+    Raises:
+        UserError: names the target and its depths.
+    """
+    for target in targets:
+        known = list(dict.fromkeys(layers for _, layers in (*target.models(), *target.trained_models())))
+        if not set(depths) & set(known):
+            raise UserError(f"--depths {','.join(depths)}: {target.name} has {', '.join(known)}")
 
 
 def task_words(options: argparse.Namespace, further: Sequence[str]) -> list[str]:

@@ -75,7 +75,9 @@ class Scale(ABC):
         """Return the folder that fairseq reads for a cell."""
 
     def models(self, models: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return (connection, layers), with the connections of the command line if it names some."""
+        """Return (connection, layers), with the connections and depths of the command line if it names some."""
+        if self.options.depths is not None:
+            models = [model for model in models if model[1] in self.options.depths]
         if self.options.connections is None:
             return list(models)
         depths = dict.fromkeys(layers for _, layers in models)

@@ -38,6 +38,7 @@ def scale(*words: str) -> LaptopScale | PaperScale:
         (["table1", "--seeds", "one"], "--seeds one"),
         (["table1", "--connections", "b2t,ghost"], "ghost"),
         (["table1", "--connections", "b2t,b2t"], "--connections needs different names"),
+        (["table1", "--depths", "6-7"], "--depths 6-7: table1 has 6-6, 18-18, 60-12"),
         (["table1", "--updates", "0"], "--updates"),
         (["table1", "--jobs", "none"], "--jobs"),
         (["table1", "table2", "--data", "x"], "--data x belongs to one task, the targets are of mt, summarization"),
@@ -67,6 +68,13 @@ def test_the_plan_says_what_would_run_and_changes_nothing(pairs, tmp_path, capsy
     assert "  2 cells, 0 done, 2 shared with targets above; about " in plan and plan.count(" train ") == 9
     assert "mt pairs post 60-12 multi30k, 4 updates, seed 1: about " in plan and "in all: about " in plan
     assert "--encoder-layers" not in plan and "--seed 1 " in plan and not output.exists()
+
+
+def test_only_some_depths(pairs, tmp_path, capsys):
+    words = ["table1", "figure6", "--depths", "6-6,18-18", "--data", str(pairs), "--output", str(tmp_path), *SMALL]
+    assert cli.main(["reproduce", *words, "--dry-run"]) == 0
+    plan = capsys.readouterr().out
+    assert "  6 cells, 0 done; about " in plan and "60-12" not in plan and plan.count(" train ") == 6
 
 
 def test_targets_are_the_papers_and_each_is_made_once():
