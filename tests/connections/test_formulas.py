@@ -21,16 +21,12 @@ STACKS = {
     "decoder": StackConfig("decoder", 4, WIDTH, FFN, HEADS, ("SA", "CA", "FF"), other_depth=5, memory_width=20),
     "language model": StackConfig("decoder", 12, WIDTH, FFN, HEADS),
 }
-<<<<<<< HEAD
-OPTIONS = [("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")]
-OPTIONS += [(name, "gpas=true") for name in ("pre", "post", "deepnet", "peri", "ln_scaling", "b2t")]
-=======
 OPTIONS = [
     *(("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")),
     *(("keel", "alpha=1.5"), ("keel", "final_norm=false"), ("span", "first_norm=false")),
     *(("complete_p", "alpha=0.5"), ("complete_p", "base_layers=2")),
+    *((name, "gpas=true") for name in ("pre", "post", "deepnet", "peri", "ln_scaling", "b2t")),
 ]
->>>>>>> cfb8da5 (Connections keel, span, siamese, res_post, complete_p)
 PREFIX = {"SA": "self_attn", "CA": "encoder_attn", "FF": "final"}
 
 
