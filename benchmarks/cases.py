@@ -8,6 +8,8 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from b2t_fairseq.connections import CONNECTIONS
+
 from .sides import Side
 
 VOCABULARY = 10_000
@@ -140,6 +142,10 @@ def other_cases() -> Iterable[Case]:
     for tokens in (512, 1024, 2048, 4096, 8192):
         sides = (training(arch, 12, 64, tokens) for arch in (arch_of("post"), "transformer"))
         yield Case(f"growth-tokens-{tokens}", *sides)
+    for connection in CONNECTIONS:
+        if connection != "post":
+            sides = (training(arch_of(name), 18, 64, 1024) for name in (connection, "post"))
+            yield Case(f"growth-connection-{connection}", *sides)
     products = {shape for width in (128, 512) for tokens in (1024, 4096) for shape in shapes(width, tokens)}
     for m, k, n in sorted(products):
         sides = (Side(kind, "products", {"shapes": [[m, k, n]], "dtype": kind}) for kind in ("bfloat16", "float32"))
