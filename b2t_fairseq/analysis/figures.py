@@ -34,6 +34,29 @@ def growth(records: Records, path: str | Path) -> None:
     per_layer(only(records, "growth"), path, WHAT["growth"])
 
 
+def growth_over_training(records: Records, path: str | Path) -> None:
+    """Draw the variance of the top layer's output against updates: encoder and decoder, a line for each series."""
+    records = only(records, "growth")
+    tops = {(r["connection"], r["layers"], r["side"]): 0 for r in records}
+    for r in records:
+        place = r["connection"], r["layers"], r["side"]
+        tops[place] = max(tops[place], r["layer"])
+    # the update is a place on the axis here, not another series
+    records = [
+        {**r, "update": None, "at": r["update"]}
+        for r in records
+        if r["layer"] == tops[r["connection"], r["layers"], r["side"]]
+    ]
+    sides = sides_of(records)
+    size = (7.0 if len(sides) > 1 else 5.0, height_for(records))
+    with style.drawn(path, 1, len(sides), size) as (figure, (panels,)):
+        for axis, side in zip(panels, sides, strict=True):
+            draw_lines(axis, [record for record in records if record["side"] == side], of=lambda record: record["at"])
+            axis.set(title=side, yscale="log", xlabel="updates")
+        panels[0].set_ylabel(f"{WHAT['growth']}, top layer")
+        style.legend_below(figure)
+
+
 def points(records: Records, path: str | Path, layers: Collection[int] | None = None) -> None:
     """Draw the gradient's norm at the five points of decoder layers, from (5) to (1): figures 4 and 7.
 

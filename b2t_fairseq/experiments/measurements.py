@@ -6,14 +6,16 @@ A measurement of a trained model needs its checkpoint, so it is made on the mach
 count everywhere.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..analysis import during_training
 from ..analysis.probes import default_layers
 from ..common.command_line import ours
-from ..common.files import replacing
+from ..common.files import read_records, replacing, write_atomically
 from .jobs.progress import Display
 from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .published import Target
@@ -31,7 +33,7 @@ class Measurement:
         name: of its file.
         arguments: of `analyze`, without the output.
         folder: where the command works.
-        checkpoint: of a trained model; None for a fresh one.
+        checkpoint: of a trained model, or what its training left; None for a fresh one.
     """
 
     name: str
@@ -77,6 +79,36 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class DuringTraining(Measurement):
+    """What a cell's training wrote of one probe by itself (`--probe-interval`): nothing is left to run.
+
+    Attributes:
+        probe: whose records are kept.
+    """
+
+    probe: str = ""
+
+    @property
+    def output(self) -> Path:
+        """Return the file that the training writes."""
+        return self.folder / "checkpoints" / during_training.FILE
+
+    @property
+    def seconds(self) -> float:
+        """Return 0: the training took the time."""
+        return 0.0
+
+    def keep(self, results: Results, source: Path | None = None) -> None:
+        """Copy the probe's records to the results, or the file `source`, which is a copy."""
+        if source is not None:
+            super().keep(results, source)
+            return
+        mine = [record for record in read_records(self.output) if record["probe"] == self.probe]
+        self.kept(results).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.kept(results), "".join(f"{json.dumps(record)}\n" for record in mine))
+
+
+@dataclass(frozen=True)
 class DepthCheck(Measurement):
     """All connections at three depths: gradients, variances, first losses; `b2t-fairseq depth-check`."""
 
@@ -104,6 +136,8 @@ def of(target: Target, scale: Scale) -> list[Measurement]:
     if not target.probe:
         return []
     made = [] if target.kind == "similarity" else fresh(target, scale)
+    if scale.name == "laptop" and "probe_interval" in target.laptop:
+        return made + during(target, scale)
     return made + (trained(target, scale) if target.kind in ("similarity", "growth") else [])
 
 
@@ -150,6 +184,20 @@ def trained(target: Target, scale: Scale) -> list[Measurement]:
     return made
 
 
+def during(target: Target, scale: Scale) -> list[DuringTraining]:
+    """Return what the trainings of a target's cells measure themselves, of the first seed."""
+    return [
+        DuringTraining(
+            f"{target.probe}-{cell.connection}-{cell.layers}-during-{cell.fingerprint}",
+            (),
+            cell.folder,
+            cell.folder / "checkpoints" / during_training.FILE,
+            target.probe,
+        )
+        for cell in scale.trained_cells(target)
+    ]
+
+
 def make(measurements: Sequence[Measurement], results: Results, jobs: int) -> list[str]:
     """Make what is not done; return what failed."""
     failures, ready = [], []
@@ -162,7 +210,10 @@ def make(measurements: Sequence[Measurement], results: Results, jobs: int) -> li
                 "with --recompute and --output"
             )
             continue
-        ready.append(measurement)
+        if isinstance(measurement, DuringTraining):
+            measurement.keep(results)
+        else:
+            ready.append(measurement)
     named = {measurement.name: measurement for measurement in ready}
 
     def ended(chain: Chain) -> None:

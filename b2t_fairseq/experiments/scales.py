@@ -37,8 +37,9 @@ class LaptopScale(Scale):
         settings, seeds = target.laptop, self.options.seeds
         recipe = settings.get("data_recipe" if self.options.data else "recipe")
         updates = self.options.updates or (None if self.options.data else settings.get("updates"))
+        probing = {"probe-interval": settings["probe_interval"]} if "probe_interval" in settings else {}
         return [
-            Wanted(target.task, connection, layers, seed, recipe, updates, tuple(changes.items()))
+            Wanted(target.task, connection, layers, seed, recipe, updates, tuple((changes | probing).items()))
             for connection, layers in self.models(target.trained_models())
             for changes in target.variants
             for seed in seeds[: settings.get("seeds", len(seeds))]
@@ -66,9 +67,8 @@ class LaptopScale(Scale):
         return ["--connection", connection, "--layers", layers, "--width", width, *data], where
 
     def trained_cells(self, target: Target) -> list[Cell]:
-        """Return a target's cells of the first seed, without variants."""
-        seed = self.options.seeds[0]
-        return [cell for _, cell in self.cells[target.name] if cell.seed == seed and "+" not in cell.recipe_name]
+        """Return a target's cells of the first seed."""
+        return [cell for _, cell in self.cells[target.name] if cell.seed == self.options.seeds[0]]
 
     def data_of(self, cell: Cell) -> Path:
         """Return the folder that fairseq reads for a cell."""

@@ -258,3 +258,21 @@ def test_what_came_with_the_project_counts_and_is_copied(made, pairs, tmp_path, 
         path.name for path in (theirs.folder / "probes").iterdir()
     ]
     assert "4 updates" in (tmp_path / "out" / "results" / "REPORT.md").read_text()
+
+
+@pytest.mark.slow
+def test_growth_is_measured_while_a_cell_trains(pairs, tmp_path, monkeypatch):
+    monkeypatch.setitem(reproduce.get_target("growth").laptop, "probe_interval", 2)
+    words = ["growth", "--connections", "peri", "--data", str(pairs), "--output", str(tmp_path), *SMALL]
+    assert cli.main(["reproduce", *words]) == 0
+    results = Results(tmp_path / "results" / "laptop")
+    (row,) = results.rows().values()
+    assert row["recipe"] == "multi30k+probe-interval=2" and row["failure"] != "crashed"
+    kept = results.folder / "probes" / f"growth-peri-18-18-during-{row['fingerprint']}.jsonl"
+    records = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert {record["probe"] for record in records} == {"growth"}
+    assert {record["update"] for record in records} == {0, 2, 4}
+    assert {(record["side"], record["layer"]) for record in records} >= {("encoder", 1), ("decoder", 18)}
+    pictures = {path.name.partition("-")[2].partition("-")[0] for path in tmp_path.rglob("growth-*.svg")}
+    assert {"during", "after"} <= pictures
+    assert "1 cells, 1 done, 2 measurements, 0 to make" in "\n".join(scale(*words).plan())

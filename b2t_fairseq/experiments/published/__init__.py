@@ -32,7 +32,7 @@ TARGETS = (
     *("warmup", "growth", "depth", "methods"),
 )
 #: keys of `laptop` and `trained`, and their types
-LAPTOP = {"recipe": str, "updates": int, "data_recipe": str, "seeds": int, "width": int}
+LAPTOP = {"recipe": str, "updates": int, "data_recipe": str, "seeds": int, "width": int, "probe_interval": int}
 TRAINED = {"connections": list, "depths": list, "variants": list}
 
 

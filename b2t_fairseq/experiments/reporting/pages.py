@@ -124,7 +124,7 @@ class Report:
             is_varied = "+" in row["recipe"]
             if row["task"] != target.task or (row["connection"], row["layers"]) not in models:
                 continue
-            if not is_varied or target.variants != [{}]:
+            if not is_varied or target.variants != [{}] or "probe_interval" in target.laptop:
                 groups.setdefault((row["corpus"], row["recipe"], row["updates"]), []).append(row)
         own = target.laptop.get("recipe"), target.laptop.get("updates")
         order = sorted(groups, key=lambda group: (group[1:] != own, group[0] != "embedded", str(group)))
@@ -178,12 +178,16 @@ class Report:
                 self.document.add(Picture(path, target.title, f"{self.describe(group)}; the mean over seeds."))
         return made
 
-    def records(self, target: Target, trained: bool) -> list[dict[str, Any]]:
-        """Return a target's measurements of fresh or of trained models; `cell` is a trained one's fingerprint."""
-        models = set(target.trained_models() if trained else target.models())
+    def records(self, target: Target, when: str) -> list[dict[str, Any]]:
+        """Return a target's measurements of "fresh" or "trained" models, or those made "during" their training.
+
+        `cell` is the fingerprint of a model that was trained.
+        """
+        models = set(target.models() if when == "fresh" else target.trained_models())
         records = []
         for path in sorted((self.results.folder / "probes").glob(f"{target.probe}-*.jsonl")):
-            if ("-trained-" in path.name) == trained:
+            made = next((word for word in ("trained", "during") if f"-{word}-" in path.name), "fresh")
+            if made == when:
                 about = {"cell": path.stem.rpartition("-")[2], "path": None}
                 mine = [record for record in read_records(path) if (record["connection"], record["layers"]) in models]
                 records += [record | about for record in mine if is_wanted(record, target)]
@@ -193,7 +197,7 @@ class Report:
     def add_fresh(self, target: Target, _: Groups) -> bool:
         """Add a figure of models before training, one for each width."""
         made = False
-        for width, records in by_width(self.records(target, trained=False)).items():
+        for width, records in by_width(self.records(target, "fresh")).items():
             path, made = self.picture(target, [f"w{width}"]), True
             probe_figures.DRAW[target.probe](records, path)
             caption = f"Before training, {width_words(width)}; one batch."
@@ -203,7 +207,7 @@ class Report:
 
     def add_trained(self, target: Target, groups: Groups) -> bool:
         """Add a figure of trained models, one for each group."""
-        records, made = self.records(target, trained=True), False
+        records, made = self.records(target, "trained"), False
         for group, rows in groups.items():
             cells = {row["fingerprint"]: row["seed"] for row in rows}
             mine = [record for record in records if record["cell"] in cells]
@@ -216,9 +220,23 @@ class Report:
         return made
 
     def add_growth(self, target: Target, groups: Groups) -> bool:
-        """Add figures of models before and after training."""
-        before, after = self.add_fresh(target, groups), self.add_trained(target, groups)
-        return before or after
+        """Add figures of models before, during and after training."""
+        made = self.add_fresh(target, groups)
+        records = self.records(target, "during")
+        for group, rows in groups.items():
+            seeds = {row["fingerprint"]: row["seed"] for row in rows}
+            mine = [record for record in records if record["cell"] in seeds]
+            if not mine:
+                continue
+            last = max(record["update"] for record in mine)
+            about = f"{self.describe(group)}; seed {seeds[mine[0]['cell']]}."
+            over, after = (self.picture(target, [word, *group]) for word in ("during", "after"))
+            probe_figures.growth_over_training(mine, over)
+            probe_figures.growth([record for record in mine if record["update"] == last], after)
+            self.document.add(Picture(over, f"{target.title}: the top layer's", f"Against updates; {about}"))
+            self.document.add(Picture(after, target.title, f"After {last:,} updates; {about}"))
+            made = True
+        return self.add_trained(target, groups) or made
 
     def add_depth_check(self, target: Target, _: Groups) -> bool:
         """Add the depth check: a picture and a table for each that is kept."""
@@ -236,7 +254,7 @@ class Report:
     def add_warmup(self, target: Target, groups: Groups) -> bool:
         """Add the gradient against depth, and the scores of trainings with and without warm-up."""
         made = False
-        for width, records in by_width(self.records(target, trained=False)).items():
+        for width, records in by_width(self.records(target, "fresh")).items():
             path, made = self.picture(target, [f"w{width}"]), True
             figures.draw_gradients_by_depth(records, path)
             self.document.add(Picture(path, target.title, f"Before training, {width_words(width)}; one batch."))
