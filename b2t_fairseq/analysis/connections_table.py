@@ -104,7 +104,7 @@ def formula(cls: type[Connection]) -> str:
 def paper(cls: type[Connection]) -> str:
     """Return the first citation, with the title if it is given."""
     for text in docstrings(cls):
-        citation = re.search(r'[A-Z]\w+(?: et al\.| and [A-Z]\w+) \d{4}(?:,\s+"[^"]+")?', text)
+        citation = re.search(r'[A-Z]\w+(?: et al\.| and [A-Z]\w+| Team) \d{4}(?:,\s+"[^"]+")?', text)
         if citation:
             return " ".join(citation[0].split())
     return ""

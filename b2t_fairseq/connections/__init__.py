@@ -4,6 +4,7 @@ from . import post, pre, b2t, b2t_no_ln, b2t_all  # noqa: I001  (the order in wh
 from . import deepnet, admin, tfixup, dlcl, resi_dual
 from . import sub_ln, peri, mix, ln_scaling, hybrid
 from . import keel, span, siamese, res_post, complete_p
+from . import hyper, mhc, attn_res
 from .base import Connection, Option, parse_options
 from .registry import CONNECTIONS, for_each_connection, get_connection, register_connection
 
@@ -12,6 +13,7 @@ __all__ = [
     "Connection",
     "Option",
     "admin",
+    "attn_res",
     "b2t",
     "b2t_all",
     "b2t_no_ln",
@@ -21,8 +23,10 @@ __all__ = [
     "for_each_connection",
     "get_connection",
     "hybrid",
+    "hyper",
     "keel",
     "ln_scaling",
+    "mhc",
     "mix",
     "parse_options",
     "peri",

@@ -11,7 +11,7 @@ from b2t_fairseq.layers import StackConfig
 
 FINAL_NORM = {
     *("pre", "dlcl_pre", "resi_dual", "peri", "mix", "ln_scaling", "sub_ln", "hybrid", "hybrid_star"),
-    *("keel", "siamese", "res_post", "complete_p"),
+    *("keel", "siamese", "res_post", "complete_p", "hyper", "mhc", "attn_res"),
 }
 OWN_INIT = {
     **{name: name for name in ("deepnet", "tfixup", "admin", "sub_ln")},

@@ -4,6 +4,7 @@ In float64, with padding, unequal depths, norms away from the identity, and a dr
 its place in the formula matters. A new connection has to bring its formula: `FORMULAS` is looked up by every name.
 """
 
+import itertools
 import math
 
 import pytest
@@ -26,6 +27,8 @@ OPTIONS = [
     *(("keel", "alpha=1.5"), ("keel", "final_norm=false"), ("span", "first_norm=false")),
     *(("complete_p", "alpha=0.5"), ("complete_p", "base_layers=2")),
     *((name, "gpas=true") for name in ("pre", "post", "deepnet", "peri", "ln_scaling", "b2t")),
+    *(("hyper", "streams=1"), ("hyper", "streams=5"), ("mhc", "streams=2"), ("mhc", "sinkhorn=true")),
+    *(("attn_res", "blocks=1"), ("attn_res", "blocks=3")),
 ]
 PREFIX = {"SA": "self_attn", "CA": "encoder_attn", "FF": "final"}
 
@@ -281,11 +284,66 @@ def complete_p(s, x):
     return s.final(x)
 
 
+def hyper(s, x):
+    n = s.own.settings["streams"]
+    h = [x] * n
+    for (l, j), m in zip(s.all, s.own.mixing, strict=True):
+        z = [(ln(h[i], m.norm) @ m.weight).tanh() for i in range(n)]  # of stream i (T, B, n + 2)
+
+        def alpha(i, t, z=z, m=m):
+            return (m.bias[i, t] + m.scale[0] * z[i][..., t]).unsqueeze(-1)
+
+        f = s.F(l, j, s.LN(l, j, sum(alpha(i, 0) * h[i] for i in range(n))))
+        beta = [(m.bias[i, n + 1] + m.scale[1] * z[i][..., n + 1]).unsqueeze(-1) for i in range(n)]
+        h = [sum(alpha(i, 1 + t) * h[i] for i in range(n)) + beta[t] * f for t in range(n)]
+    return s.final(sum(h))
+
+
+def mhc(s, x):
+    n = s.own.settings["streams"]
+    h = [x] * n
+    for (l, j), m in zip(s.all, s.own.mixing, strict=True):
+        z = ln(torch.cat(h, -1), m.norm) @ m.weight
+        p = m.scale[0] * z[..., :n] + m.bias[:n]
+        q = m.scale[1] * z[..., n : 2 * n] + m.bias[n : 2 * n]
+        r = m.scale[2] * z[..., 2 * n :] + m.bias[2 * n :]
+        A = torch.zeros(*r.shape[:-1], n, n, dtype=r.dtype)
+        if s.own.settings["sinkhorn"]:
+            A = r.exp().view(A.shape)
+            for _ in range(20):
+                A = A / A.sum(-2, keepdim=True)
+                A = A / A.sum(-1, keepdim=True)
+        else:
+            for weight, order in zip(r.softmax(-1).unbind(-1), itertools.permutations(range(n)), strict=True):
+                for t in range(n):
+                    A[..., t, order[t]] += weight
+        f = s.F(l, j, s.LN(l, j, sum(p[..., [i]].sigmoid() * h[i] for i in range(n))))
+        h = [sum(A[..., t, [i]] * h[i] for i in range(n)) + 2 * q[..., [t]].sigmoid() * f for t in range(n)]
+    return s.final(sum(h))
+
+
+def attn_res(s, x):
+    def attend(sources, a):
+        rms = [v / (v.square().mean(-1, keepdim=True) + 1e-5).sqrt() for v in sources]
+        scores = torch.stack([(a.query * a.gain * v).sum(-1, keepdim=True) for v in rms])
+        return sum(weight * v for weight, v in zip(scores.softmax(0), sources, strict=True))
+
+    blocks = min(s.own.settings["blocks"], s.L)
+    sources, own = [x], iter(s.own.attention)  # embedding, and a sum of branches for each block so far
+    for l in s.layers:
+        first = l == 1 or blocks * (l - 1) // s.L > blocks * (l - 2) // s.L
+        for j in s.sublayers:
+            f = s.F(l, j, s.LN(l, j, attend(sources, next(own)) if len(sources) > 1 else x))
+            sources = [*sources, f] if first and j == 0 else [*sources[:-1], sources[-1] + f]
+    return s.final(attend(sources, next(own)))
+
+
 FORMULAS = {
     formula.__name__: formula
     for formula in (
         *(post, pre, b2t, b2t_no_ln, b2t_all, deepnet, admin, tfixup, dlcl_pre, dlcl_post, resi_dual, sub_ln, peri),
         *(mix, ln_scaling, hybrid, hybrid_star, keel, span, siamese, res_post, complete_p),
+        *(hyper, mhc, attn_res),
     )
 }
 
