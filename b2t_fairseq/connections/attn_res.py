@@ -56,6 +56,8 @@ class AttentionResiduals(Connection):
     has_final_norm = True
     needs_all_layers = True  # a dropped layer would shift the blocks' boundaries
     can_be_pruned = False
+    has_parameters_per_layer = True
+    norm_reads_sum = False
     options = {"blocks": Option(8, "number of blocks a stack is divided into")}
 
     def __init__(self, config, **options):

@@ -63,6 +63,8 @@ class HyperMixing(nn.Module):
 class HyperConnections(Connection):
     has_final_norm = True
     can_be_pruned = False  # a sub-layer's mixing belongs to its place
+    has_parameters_per_layer = True
+    norm_reads_sum = False
     options = {"streams": Option(4, "number of streams n")}
 
     def __init__(self, config, **options):
@@ -87,7 +89,7 @@ class HyperConnections(Connection):
         return Streams(mixed(keep, h).addcmul_(write.to(h.dtype), f.to(h.dtype).unsqueeze(-2)))  # in place: it is new
 
     def close(self, stream, final_norm):
-        return super().close(self.output(stream), final_norm)
+        return super().close(stream.h.sum(-2), final_norm)
 
     def output(self, stream):
         return stream.h.sum(-2)

@@ -65,7 +65,7 @@ def test_numbers_that_depend_on_the_depth_are_not_pruned(connection):
 def test_those_that_cannot_be_pruned_are_the_ones_whose_equations_say_so():
     assert set(ALL_CONNECTIONS) - set(PRUNABLE) == {
         *("deepnet", "ln_scaling", "mix", "admin", "dlcl_pre", "dlcl_post", "hybrid_star"),
-        *("keel", "span", "siamese", "complete_p"),
+        *("keel", "span", "siamese", "complete_p", "hyper", "mhc", "attn_res"),
     }
 
 
