@@ -211,7 +211,7 @@ def series_of(records: Records) -> dict[tuple, str]:
         by_layers = len({other[2] for other in keys}) > 1  # also where each connection has one depth of its own
         parts = [style.label(connection)]
         parts += [options or "defaults"] * by_options + [layers] * by_layers
-        parts += [f"{update:,} updates"] * by_update
+        parts += [f"{update:,} updates"] if by_update else []
         parts += [Path(path or "").stem] * (by_path and not by_update)
         names[key] = ", ".join(parts)
     return names

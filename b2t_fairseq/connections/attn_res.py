@@ -55,6 +55,7 @@ class DepthAttention(nn.Module):
 class AttentionResiduals(Connection):
     has_final_norm = True
     needs_all_layers = True  # a dropped layer would shift the blocks' boundaries
+    branch_can_warm_up = False  # a mixture of sources: one that is scaled changes the share of all others
     can_be_pruned = False
     has_parameters_per_layer = True
     norm_reads_sum = False
