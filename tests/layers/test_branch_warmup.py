@@ -11,6 +11,7 @@ from b2t_fairseq.connections import get_connection
 from b2t_fairseq.layers import BranchWarmup
 from b2t_fairseq.layers.branch_warmup import ends_at
 
+NORMS_ON_BRANCHES = {"peri": "_out_layer_norm", "res_post": "_layer_norm"}  # elsewhere a branch ends with a projection
 WARM = [name for name in ALL_CONNECTIONS if get_connection(name).branch_can_warm_up]
 
 
@@ -64,20 +65,12 @@ def test_every_branch_is_scaled_and_at_the_end_nothing_is(connection, schedule):
     for stack in (plain.encoder.layers, plain.decoder.layers):
         for layer in stack:
             factor = 2 / 8 / (layer.number if schedule == "progressive" else 1)
-            normed = [module for name, module in layer.named_children() if name.endswith("_out_layer_norm")]
-            last = [module for name, module in layer.named_modules() if name.endswith(("out_proj", "fc2"))]
+            end = NORMS_ON_BRANCHES.get(connection, ("out_proj", "fc2"))
             with torch.no_grad():
-                for module in normed or ends_of_branches(connection, layer, last):
+                for module in (module for name, module in layer.named_modules() if name.endswith(end)):
                     module.weight.mul_(factor)
                     module.bias.mul_(factor)
     assert torch.allclose(half_warm, plain(source, None, target)[0], atol=2e-5)
-
-
-def ends_of_branches(connection, layer, last):
-    """What a branch ends with: its norm where the connection norms the branch."""
-    if connection == "res_post":
-        return [module for name, module in layer.named_children() if name.endswith("_layer_norm")]
-    return last
 
 
 def test_the_first_update_reaches_every_layer():
