@@ -24,6 +24,7 @@ from .checkpoints.signature import parse_signature, signature_of
 from .common.command_line import Parser, guarded, not_negative, positive
 from .common.errors import UserError
 from .layers.branch_warmup import ends_at
+from .norms.unified import OF_TRAINING
 from .patches import apply
 
 NAMES = {  # fairseq's file names; the groups, as numbers, tell which file is newer (or better)
@@ -40,7 +41,8 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     """Average the parameters of `paths`; the first one gives everything else.
 
     Sums are taken in float64 and every tensor keeps its type; integers are rounded down; parameters that share memory
-    in the first file (tied embeddings) share it in the result.
+    in the first file (tied embeddings) share it in the result. What only a training needs of `--norm un` is left
+    out.
 
     Raises:
         UserError: a file cannot be read, or two files hold different models.
@@ -50,6 +52,7 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     result, sums = {}, OrderedDict()
     for path in paths:
         state = load_checkpoint(path)
+        state["model"] = OrderedDict((name, x) for name, x in state["model"].items() if not _is_of_training(name))
         _check_finite(path, state["model"])
         _warn_of_warmup(path, state)
         if not result:
@@ -73,6 +76,10 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
     result["model"] = means
     result["last_optimizer_state"] = None
     return result
+
+
+def _is_of_training(name: str) -> bool:
+    return name.rpartition(".")[2] in OF_TRAINING
 
 
 def _check_finite(path: str | Path, model: dict[str, Any]) -> None:

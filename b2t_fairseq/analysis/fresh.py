@@ -18,6 +18,7 @@ from ..common.command_line import depths
 from ..common.errors import UserError
 from ..connections import get_connection
 from ..init.admin import profiling, waiting_stacks
+from ..norms.unified import UnifiedNorm
 from . import probes, weights
 from .batches import first_batch, make_batches, read_pairs
 
@@ -143,12 +144,14 @@ def build(connection: str, layers: str, width: int, seed: int, words: Dictionary
 
 
 def settle(model: nn.Module, sample: dict[str, Any]) -> None:
-    """Begin as a training does: with the first update's branch warm-up, and Admin's omega out of its profiling pass."""
+    """Begin as a training does: with the first update's branch warm-up, Admin's omega, and the batch's moments for UN."""
     model.set_num_updates(0)
-    waiting = waiting_stacks(model)
-    if waiting:
+    waiting, moving = waiting_stacks(model), [norm for norm in model.modules() if isinstance(norm, UnifiedNorm)]
+    if waiting or moving:
         with torch.no_grad(), profiling(waiting):
             model.train()(**sample["net_input"])
+    for norm in moving:
+        norm.running.copy_(norm.moment_window[-1])
 
 
 def measured(

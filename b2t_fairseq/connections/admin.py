@@ -14,6 +14,8 @@ from .registry import register_connection
 @register_connection("admin")
 class Admin(Connection):
     default_init = "admin"
+    norm_kinds = ("layer", "rms", "dyt", "derf")
+    why_not_others = "the pass that sets omega would count as a batch in UN's moving statistics"
     can_be_pruned = False  # omega belongs to a layer's place
     has_parameters_per_layer = True
 

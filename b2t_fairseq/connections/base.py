@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ..common.errors import UserError
+from ..norms import NORMS
 from .config import StackConfig
 
 
@@ -42,6 +43,8 @@ class Connection(nn.Module):
         final_norm_is_optional: fairseq's `--no-decoder-final-norm` may leave it out.
         final_norm_eps: its epsilon.
         needs_all_layers: LayerDrop is refused.
+        norm_kinds: the kinds of norm (`--norm`) that it takes.
+        why_not_others: what the error says of the others.
         can_be_pruned: a trained model may be run with fewer of its layers (`--decoder-layers-to-keep`); false where a
             layer's numbers depend on its place or on the depth.
         has_parameters_per_layer: it has parameters of its own for each layer; `--share-layers` is refused.
@@ -58,6 +61,8 @@ class Connection(nn.Module):
     final_norm_is_optional: bool = False
     final_norm_eps: float = 1e-5
     needs_all_layers: bool = False
+    norm_kinds: tuple[str, ...] = tuple(NORMS)
+    why_not_others: str = ""
     can_be_pruned: bool = True
     has_parameters_per_layer: bool = False
     branch_can_warm_up: bool = True

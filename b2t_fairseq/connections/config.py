@@ -46,6 +46,6 @@ class StackConfig:
     def is_language_model(self) -> bool:
         return self.side == "decoder" and self.other_depth is None
 
-    def make_norm(self, width: int | None = None) -> nn.Module:
+    def make_norm(self, width: int | None = None, eps: float = 1e-5) -> nn.Module:
         """Return a new norm of the stack's kind, by default over the model width."""
-        return make_norm(self.norm, width or self.width)
+        return make_norm(self.norm, width or self.width, eps)

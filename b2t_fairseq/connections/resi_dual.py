@@ -23,6 +23,8 @@ class DualStream(NamedTuple):
 class ResiDual(Connection):
     has_final_norm = True
     final_norm_eps = 1e-7
+    norm_kinds = ("layer", "rms")
+    why_not_others = "r, a sum of all branches, grows from layer to layer, and only a norm of each position bounds it"
 
     def open(self, x):
         return DualStream(x, r=x)

@@ -19,6 +19,8 @@ from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import get_device_states, set_device_states
 
+from ..norms.unified import Statistics, first_pass, second_pass
+
 
 def recomputed(
     run: Callable[[Any, Any], Any],
@@ -57,12 +59,14 @@ class Segment:
     Attributes:
         sources: after a run, for each tensor that it returned, which one it is of the inputs and the new ones together.
         returns: after a run, how they were packed.
+        statistics: after the first run, what norms with moving statistics use again in the second.
     """
 
     def __init__(self, run: Callable, takes: Any, rest: list, places: list[int], graph_at_first: bool):
         self.run, self.takes, self.rest, self.places, self.graph_at_first = run, takes, rest, places, graph_at_first
         self.sources: list[int] = []
         self.returns: Any = None
+        self.statistics: list[Statistics] = []
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return the new tensors among what `run` returns."""
@@ -113,7 +117,7 @@ class Recomputation(torch.autograd.Function):
         # without a graph, what autocast would cache here must not be met again where one is needed
         caches = ctx.conditions.autocast["cache_enabled"] and segment.graph_at_first
         autocast = torch.autocast(**{**ctx.conditions.autocast, "cache_enabled": caches})
-        with autocast, torch.set_grad_enabled(segment.graph_at_first):
+        with autocast, torch.set_grad_enabled(segment.graph_at_first), first_pass(segment.statistics):
             new = segment(inputs)
         return tuple(in_a_new_block(tensor) for tensor in new)
 
@@ -125,7 +129,8 @@ class Recomputation(torch.autograd.Function):
         lasting = one_block(ctx.own)  # before anything temporary
         needs = ctx.needs_input_grad[-len(ctx.saved_tensors) :]
         inputs = [x.detach().requires_grad_(need) for x, need in zip(ctx.saved_tensors, needs, strict=True)]
-        new = ctx.conditions.again(ctx.segment, inputs)
+        with second_pass(ctx.segment.statistics):
+            new = ctx.conditions.again(ctx.segment, inputs)
         wanted = [*ctx.own, *ctx.shared, *(x for x in inputs if x.requires_grad)]
         reached, arrived = zip(*((x, g) for x, g in zip(new, gradients, strict=True) if g is not None), strict=True)
         results = iter(torch.autograd.grad(reached, wanted, arrived, allow_unused=True))

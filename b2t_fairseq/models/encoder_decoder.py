@@ -15,6 +15,7 @@ from ..common.errors import UserError
 from ..layers import Context, DecodingCache, Stack, additive_mask
 from ..layers.cache import WIDEST_BEAM
 from .encoder_out import LazyReordering, memory_of, shared_memory
+from .norms import give_final_norm
 
 CACHE = "b2t.decoding_cache"  # our entry in fairseq's incremental state
 
@@ -44,15 +45,14 @@ def without_layers(cfg, stack: Stack):
 
 
 def adopt(module: "B2TTransformerEncoder | B2TTransformerDecoder", cfg, stack: Stack) -> None:
-    """Put the stack where fairseq has its list of layers, and give the final norm the connection's epsilon."""
+    """Put the stack where fairseq has its list of layers, and make the final norm the connection's."""
     module.cfg, module.layers, module.num_layers = cfg, stack, len(stack)
     connection = stack.connection
     if connection.has_final_norm and module.layer_norm is None and not connection.final_norm_is_optional:
         raise UserError(
             f"--no-decoder-final-norm does not go with --connection {connection.name}: its final norm is part of it"
         )
-    if module.layer_norm is not None:
-        module.layer_norm.eps = stack.connection.final_norm_eps
+    give_final_norm(module, stack)
 
 
 class B2TTransformerEncoder(LazyReordering, TransformerEncoderBase):

@@ -56,6 +56,7 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
     connection: str = field(default="b2t", metadata={"help": HELP["connection"]})
     connection_init: str = field(default="auto", metadata={"help": HELP["connection_init"]})
     connection_options: str = field(default="", metadata={"help": HELP["connection_options"]})
+    norm: str = field(default="layer", metadata={"help": HELP["norm"]})
     connection_module: str = field(default="", metadata={"help": HELP["connection_module"]})
     compile_layers: bool = field(default=False, metadata={"help": HELP["compile_layers"]})
     branch_warmup: int = field(default=0, metadata={"help": HELP["branch_warmup"]})

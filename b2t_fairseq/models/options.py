@@ -17,6 +17,8 @@ from ..init import CHOICES, INITIALISATIONS, Stacks, initialise, resolve
 from ..layers import BranchWarmup, Stack, StackConfig
 from ..layers.branch_warmup import SCHEDULES
 from ..layers.sharing import FORMS, parameters_of
+from ..norms import NORMS
+from .norms import check_norms, norm_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ HELP = {
     "connection": f"how residuals and layer norms are joined: {', '.join(CONNECTIONS)}",
     "connection_init": f"initialisation: auto (the connection's own), {', '.join(INITIALISATIONS)}",
     "connection_options": "options of the connection itself, such as final_norm=true",
+    "norm": f"the kind of every norm of the layers, and of the one after them: {', '.join(NORMS)}",
     "connection_module": "a module of yours that registers connections: its dotted name or the path of its .py file",
     "compile_layers": "train with layers compiled by torch.compile; for GPUs: on a CPU it is slower",
     "branch_warmup": "let the branches grow from near 0 to full size over N updates (layer l: N l, if progressive)",
@@ -53,6 +56,7 @@ def add_connection_args(parser: ArgumentParser) -> None:
         "connection": {"type": one_of(CONNECTIONS), "metavar": "NAME"},
         "connection_init": {"type": one_of(CHOICES), "metavar": "NAME"},
         "connection_options": {"metavar": "NAME=VALUE,..."},
+        "norm": {"type": one_of(NORMS), "metavar": "KIND"},
         "compile_layers": {"action": "store_true"},
         "connection_module": {"metavar": "NAME_OR_PATH"},
         "branch_warmup": {"type": int, "metavar": "N"},
@@ -76,6 +80,7 @@ class Plan(NamedTuple):
         compile_layers: train with torch.compile's form of the layers.
         branch_warmup, branch_warmup_schedule: how long, and how, the branches grow; 0: they do not.
         share_layers, unique_layers: which layers share parameters; None: none do.
+        norm: the kind of every norm.
     """
 
     connection: type[Connection]
@@ -87,6 +92,7 @@ class Plan(NamedTuple):
     branch_warmup_schedule: str = SCHEDULES[0]
     share_layers: str | None = None
     unique_layers: int | None = None
+    norm: str = "layer"
 
     @classmethod
     def from_args(cls, args: Any) -> "Plan":
@@ -102,17 +108,22 @@ class Plan(NamedTuple):
         options = parse_options(connection, getattr(args, "connection_options", None))
         init = resolve(getattr(args, "connection_init", None), connection.default_init)
         compiles = bool(getattr(args, "compile_layers", False))
-        return cls(connection, options, init, module, compiles, *read_warmup(args), *read_sharing(args))
+        further = (*read_warmup(args), *read_sharing(args), norm_of(args))
+        return cls(connection, options, init, module, compiles, *further)
 
     def build_stack(self, config: StackConfig, layerdrop: float = 0.0, checkpoint_activations: bool = False) -> Stack:
         connection = self.connection(config, **self.options)
         warmup = BranchWarmup(self.branch_warmup, self.branch_warmup_schedule) if self.branch_warmup else None
         places = parameters_of(config.depth, self.share_layers, self.unique_layers)
-        return Stack(config, connection, layerdrop, checkpoint_activations, self.compile_layers, warmup, places)
+        stack = Stack(config, connection, layerdrop, checkpoint_activations, self.compile_layers, warmup, places)
+        check_norms(stack)
+        return stack
 
     def signature(self, layers: str, without_final_norm: bool = False) -> str:
         """Signature of a model with these depths, e.g. "18-18"."""
         changed = {k: v for k, v in self.options.items() if v != self.connection.options[k].default}
+        if self.norm != "layer":
+            changed["norm"] = self.norm
         if without_final_norm:
             changed["final_norm"] = False
         if self.branch_warmup:
@@ -256,4 +267,5 @@ def stack_config(
         # models of before 2019 call it relu_dropout
         activation_dropout=args.activation_dropout or getattr(args, "relu_dropout", 0.0) or 0.0,
         activation=args.activation_fn,
+        norm=norm_of(args),
     )

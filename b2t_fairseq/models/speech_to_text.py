@@ -24,6 +24,7 @@ from ..layers import Context, Stack, additive_mask
 from .base import PluginModel
 from .encoder_decoder import B2TTransformerDecoder
 from .encoder_out import LazyReordering
+from .norms import give_final_norm
 from .options import Plan, add_connection_args, apply_pruning, stack_config
 from .subsampler import masked_subsample
 
@@ -44,8 +45,7 @@ class SpeechEncoder(LazyReordering, s2t_transformer.S2TTransformerEncoder):
         super().__init__(without_layers)
         self.transformer_layers = stack
         self.subsampler_padding = getattr(args, "subsampler_padding", None) or "masked"
-        if self.layer_norm is not None:
-            self.layer_norm.eps = stack.connection.final_norm_eps
+        give_final_norm(self, stack)
 
     def _forward(self, src_tokens, src_lengths, return_all_hiddens: bool = False):
         """Encode filter banks (B, frames, features), padded on the right; called by the base class's `forward`."""
