@@ -59,7 +59,7 @@ def test_against_a_reference_over_thirty_updates(soon, dtype):
     norm = randomise(make_norm("un", 5, eps=1e-3)).to(dtype).train()
     reference, generator = Reference(5, 1e-3), torch.Generator().manual_seed(0)
     for t in range(1, 31):
-        scale = 2000.0 if t == 20 else 1 + t % 3  # beyond the clamp then, and below it when it has left the window
+        scale = 20000.0 if t == 20 else 1 + t % 3  # beyond the clamp then, and below it when it has left the window
         x = (torch.randn(7, 3, 5, generator=generator) * scale).to(dtype).requires_grad_()
         upper = torch.randn(7, 3, 5, generator=generator).to(dtype)
         norm.zero_grad()
