@@ -144,7 +144,7 @@ def build(connection: str, layers: str, width: int, seed: int, words: Dictionary
 
 
 def settle(model: nn.Module, sample: dict[str, Any]) -> None:
-    """Begin as a training does: with the first update's branch warm-up, Admin's omega, and the batch's moments for UN."""
+    """Begin as a training does: with the first update's branch warm-up, Admin's omega, UN's first moments."""
     model.set_num_updates(0)
     waiting, moving = waiting_stacks(model), [norm for norm in model.modules() if isinstance(norm, UnifiedNorm)]
     if waiting or moving:

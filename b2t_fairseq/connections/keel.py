@@ -27,6 +27,8 @@ class Keel(Connection):
     has_final_norm = True
     can_be_pruned = False  # alpha is that of the depth, and layer 1 is another than the others
     norm_reads_sum = False
+    norm_kinds = ("layer", "rms", "un")
+    why_not_others = "alpha x, alpha the number of sub-layers, is where tanh and erf have no gradient"
     options = {
         "alpha": Option(0.0, "weight of the residual; 0: the number of sub-layers of the stack"),
         "final_norm": Option(True, "a LayerNorm after the whole stack"),

@@ -36,6 +36,8 @@ def check_norms(stack: Stack) -> None:
     has_norms = connection.has_final_norm or any(isinstance(module, NORMS[kind]) for module in stack.modules())
     if kind != "layer" and not has_norms:
         raise UserError(f"--norm {kind} does not go with --connection {connection.name}: it has no norms; leave it out")
+    if kind == "un" and stack.shares_layers:
+        raise UserError("--share-layers does not go with --norm un: one norm would have the moments of several depths")
     if kind == "un" and stack.compile_layers:
         raise UserError("--compile-layers does not go with --norm un: its moving statistics cannot be compiled")
 

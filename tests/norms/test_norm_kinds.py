@@ -168,6 +168,12 @@ def test_recomputed(kind):
         ("admin", {"norm": "un"}, "--norm un does not go with --connection admin: the pass that sets omega"),
         ("tfixup", {"norm": "rms"}, "--norm rms does not go with --connection tfixup: it has no norms; leave it out$"),
         ("b2t_no_ln", {"norm": "un"}, "connection b2t_no_ln: it has no norms"),
+        ("keel", {"norm": "derf"}, "--norm derf does not go with --connection keel: alpha x, .*; use layer, rms, un$"),
+        (
+            "pre",
+            {"norm": "un", "share_layers": "cycle", "unique_layers": 1},
+            "--share-layers does not go with --norm un",
+        ),
         ("pre", {"norm": "batch"}, "--norm 'batch' is unknown: choose one of layer, rms, un, dyt, derf$"),
         ("pre", {"norm": "un", "compile_layers": True}, "--compile-layers does not go with --norm un"),
     ],
