@@ -42,7 +42,8 @@ class DepthAttention(nn.Module):
         sources = [stream.blocks] if stream.running is None else [stream.blocks, stream.running.unsqueeze(-2)]
         weights = torch.cat([self.scores(v) for v in sources], -1).softmax(-1)
         parts = weights.unsqueeze(-2).split([v.size(-2) for v in sources], -1)
-        return sum(mixed(part, v).squeeze(-2) for part, v in zip(parts, sources, strict=True))
+        mixtures = [mixed(part, v).squeeze(-2) for part, v in zip(parts, sources, strict=True)]
+        return mixtures[0] if len(mixtures) == 1 else mixtures[0] + mixtures[1]
 
     def scores(self, v: Tensor) -> Tensor:
         """Return w . RMS(v), (T, B, K, C) -> (T, B, K), in float32 at least."""

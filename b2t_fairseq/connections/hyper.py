@@ -66,6 +66,7 @@ class HyperConnections(Connection):
     has_parameters_per_layer = True
     norm_reads_sum = False
     options = {"streams": Option(4, "number of streams n")}
+    streams: int
 
     def __init__(self, config, **options):
         super().__init__(config, **options)

@@ -8,7 +8,7 @@ the layers of each stack, and 2l stays 2l where a layer has cross-attention.
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Connection
 from .registry import register_connection
@@ -44,5 +44,5 @@ class SiameseNorm(Connection):
         f = branch(norm_in(x + norm_pre(stream.y)))
         return SiameseStream(x + f * (2 * l) ** -0.5, stream.y + f)
 
-    def close(self, stream, final_norm):
+    def close(self, stream, final_norm: nn.Module):
         return final_norm(self.norm_a(stream.x) + self.norm_b(stream.y))

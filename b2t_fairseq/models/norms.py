@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from ..common.errors import UserError
 from ..layers import Stack
 from ..norms import NORMS
@@ -42,7 +40,7 @@ def check_norms(stack: Stack) -> None:
         raise UserError("--compile-layers does not go with --norm un: its moving statistics cannot be compiled")
 
 
-def give_final_norm(module: nn.Module, stack: Stack) -> None:
+def give_final_norm(module: Any, stack: Stack) -> None:
     """Make the norm after the stack, if the module has one, of the stack's kind, with the connection's epsilon."""
     if module.layer_norm is None:
         return
