@@ -85,4 +85,4 @@ class ManifoldConstrained(HyperConnections):
         super().__init__(config, **options)
 
     def make_mixing(self, k):
-        return ManifoldMixing(self.config, self.streams, k, iterate=self.settings["sinkhorn"])
+        return ManifoldMixing(self.config, self.settings["streams"], k, iterate=self.settings["sinkhorn"])
