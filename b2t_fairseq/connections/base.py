@@ -107,6 +107,9 @@ class Connection(nn.Module):
         """Return a layer's output (T, B, C) as others see it: analysis, `return_all_hiddens`."""
         return stream if isinstance(stream, Tensor) else stream.x
 
+    def warn(self) -> None:
+        """Log what a user should know of this stack; called once, when a model is built."""
+
     def is_last(self, j: int) -> bool:
         """Whether sub-layer j is the last of its layer."""
         return j == len(self.config.kinds) - 1

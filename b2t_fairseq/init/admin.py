@@ -71,15 +71,18 @@ def variance(x: Tensor) -> Tensor:
 
 @contextmanager
 def profiling(stacks: list[Stack]) -> Iterator[None]:
-    """Within it, a forward pass sets omega; every layer takes part, also under LayerDrop."""
-    before = [(stack.connection, stack.layerdrop) for stack in stacks]
+    """Within it, a forward pass sets omega; every layer takes part with its full branches.
+
+    That is, also under LayerDrop and before a branch warm-up.
+    """
+    before = [(stack.connection, stack.layerdrop, stack.branch_warmup) for stack in stacks]
     try:
         for stack in stacks:
-            stack.connection, stack.layerdrop = Profiling(stack.connection), 0.0
+            stack.connection, stack.layerdrop, stack.branch_warmup = Profiling(stack.connection), 0.0, None
         yield
     finally:
-        for stack, (connection, layerdrop) in zip(stacks, before, strict=True):
-            stack.connection, stack.layerdrop = connection, layerdrop
+        for stack, (connection, layerdrop, branch_warmup) in zip(stacks, before, strict=True):
+            stack.connection, stack.layerdrop, stack.branch_warmup = connection, layerdrop, branch_warmup
 
 
 def waiting_stacks(model: nn.Module) -> list[Stack]:

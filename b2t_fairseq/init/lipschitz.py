@@ -14,7 +14,7 @@ from .layerwise import projections
 @torch.no_grad()
 def lipschitz(stacks) -> None:
     for stack in stacks.present():
-        for layer in stack:
+        for layer in stack.unique_layers():
             for _, module in projections(layer):
                 bound = module.in_features**-0.5
                 nn.init.uniform_(module.weight, -bound, bound)

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def scaled(stacks) -> None:
     for stack in stacks.present():
         sublayers = len(stack) * len(stack.config.kinds)
-        for layer in stack:
+        for layer in stack.unique_layers():
             for _, module in projections(layer, "out fc2"):
                 module.weight.mul_(sublayers**-0.5)
     if any(stack.connection.name == "ln_scaling" for stack in stacks.present()):

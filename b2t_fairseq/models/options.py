@@ -138,6 +138,8 @@ class Plan(NamedTuple):
         Raises:
             UserError: the arguments come from a checkpoint of another connection (`--model-overrides`).
         """
+        for stack in stacks.present():
+            stack.connection.warn()
         initialise(stacks, self.init)
         for stack in stacks.present():
             stack.init_name = self.init

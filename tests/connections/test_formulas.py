@@ -24,6 +24,7 @@ STACKS = {
 }
 OPTIONS = [
     *(("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")),
+    ("b2t_no_ln", "beta_width=512"),
     *(("keel", "alpha=1.5"), ("keel", "final_norm=false"), ("span", "first_norm=false")),
     *(("complete_p", "alpha=0.5"), ("complete_p", "base_layers=2")),
     *((name, "gpas=true") for name in ("pre", "post", "deepnet", "peri", "ln_scaling", "b2t")),
@@ -129,7 +130,7 @@ def b2t_all(s, x):
 
 
 def b2t_no_ln(s, x):
-    alpha, beta = min(s.L / 12, s.L**-0.15), s.d**-0.2
+    alpha, beta = min(s.L / 12, s.L**-0.15), (s.own.settings["beta_width"] or s.d) ** -0.2
     for l in s.layers:
         b = x
         for j in s.sublayers:

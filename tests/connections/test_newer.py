@@ -1,5 +1,6 @@
 """keel, span, siamese, res_post, complete_p: the numbers of their equations, and what each becomes at its limits."""
 
+import logging
 import math
 
 import pytest
@@ -306,3 +307,17 @@ def test_complete_p_folds_into_a_stock_pre_model():
     stock.load_state_dict(model.state_dict(), strict=True)
     assert type(stock.encoder.layers) is torch.nn.ModuleList
     assert (logits(stock) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_narrow_b2t_no_ln_says_that_it_grows(caplog):
+    """alpha + beta: 18^-0.15 + 32^-0.2 = 1.148; with the beta of width 512, 0.935."""
+    with caplog.at_level(logging.WARNING):
+        build_connection("b2t_no_ln", encoder_layers=18, decoder_layers=1)
+    assert "alpha + beta = 1.15 > 1 in the encoder of 18 layers, width 32" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        model = build_connection("b2t_no_ln", encoder_layers=18, connection_options="beta_width=512")
+    own = model.encoder.layers.connection
+    assert "alpha + beta" not in caplog.text and own.alpha + own.beta == pytest.approx(0.9353, abs=1e-4)
+    with pytest.raises(UserError, match="beta_width=-1"):
+        build_connection("b2t_no_ln", connection_options="beta_width=-1")

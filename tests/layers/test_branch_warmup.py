@@ -8,6 +8,7 @@ from builders import ALL_CONNECTIONS, batch, build, build_connection, build_lang
 
 from b2t_fairseq import UserError
 from b2t_fairseq.connections import get_connection
+from b2t_fairseq.init.admin import profiling
 from b2t_fairseq.layers import BranchWarmup
 from b2t_fairseq.layers.branch_warmup import ends_at
 
@@ -93,6 +94,20 @@ def test_recomputed_and_compiled_layers_know_the_scale():
         results.append((output, model.encoder.layers[0].fc1.weight.grad))
     for one, other in zip(*results, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_admin_profiles_full_branches():
+    source, target = batch()
+    omegas = []
+    for options in ({}, {"branch_warmup": 1000}):
+        model = build_connection("admin", **options)
+        model.set_num_updates(0)
+        stacks = [model.encoder.layers, model.decoder.layers]
+        with torch.no_grad(), profiling(stacks):
+            model.train()(source, None, target)
+        omegas.append(torch.cat([omega for stack in stacks for omega in stack.connection.omega]))
+        assert [stack.branch_warmup is None for stack in stacks] == [not options] * 2
+    assert torch.equal(*omegas) and not torch.equal(omegas[0], torch.ones_like(omegas[0]))
 
 
 def test_going_back_is_said(caplog):
