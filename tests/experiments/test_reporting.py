@@ -7,7 +7,7 @@ import pytest
 
 from b2t_fairseq.experiments import reporting
 from b2t_fairseq.experiments.published import get_target
-from b2t_fairseq.experiments.reporting.document import Document, Heading, Picture, Table, Text
+from b2t_fairseq.experiments.reporting.document import Document, Heading, Picture, Table, Text, marked
 from b2t_fairseq.experiments.reporting.pages import spread, title_of, training_of
 from b2t_fairseq.experiments.rows import Results
 
@@ -88,7 +88,7 @@ def test_findings_come_first_with_their_rules(folder):
     text = (folder / "REPORT.md").read_text()
     assert text.index("## Findings") < text.index("## Table 1")
     _, *lines = cells_of(text, "## Findings")
-    verdicts = {(line[0][0], line[2].partition(",")[0], line[3]): line[4].strip("*") for line in lines}
+    verdicts = {(line[0][0], line[3].partition(",")[0], line[4]): line[1].strip("*") for line in lines}
     assert verdicts == {
         ("2", "embedded", "18-18"): "holds",
         ("3", "embedded", "18-18"): "not trained long enough",
@@ -134,3 +134,15 @@ def test_both_forms_of_a_document(tmp_path):
     assert "<h1>A &lt; B</h1>" in page and '<h2 id="one">One</h2>' in page and '<a href="#one">One</a>' in page
     assert "<code>x&lt;y</code> and <strong>z</strong>" in page and '<td class="text">&lt;b&gt;</td>' in page
     assert 'alt="says &quot;so&quot;" src="data:image/svg+xml;base64,PHN2Zy8+"' in page
+
+
+@pytest.mark.parametrize(
+    "text, html",
+    [
+        ("the verdict *not enough data*: more", "the verdict <em>not enough data</em>: more"),
+        ("HybridNorm* and HybridNorm*", "HybridNorm* and HybridNorm*"),
+        ("**holds** or `a * b * c`", "<strong>holds</strong> or <code>a * b * c</code>"),
+    ],
+)
+def test_marks_become_html(text, html):
+    assert marked(text) == html

@@ -20,13 +20,13 @@ h2 { font-size: 1.3rem; margin: 2.4rem 0 .6rem; border-top: 2px solid var(--ink)
 h3 { font-size: 1.05rem; margin: 1.4rem 0 .4rem; }
 p, li { max-width: 75ch; }
 nav { font-size: .9rem; column-width: 16rem; margin: 1rem 0; }
-nav a { display: block; padding: .1rem 0; }
+nav a { display: block; padding: .1rem 0; break-inside: avoid; }
 .wide { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
+th { border-bottom: 2px solid var(--ink); vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child, .text { text-align: left; }
-td.text { white-space: normal; min-width: 14rem; }
+td.text { white-space: normal; min-width: 12rem; }
 tbody tr:nth-child(even) { background: var(--band); }
 figure { margin: .8rem 0 1.2rem; }
 figure img { max-width: 100%; height: auto; display: block; }
@@ -164,10 +164,11 @@ class Document:
 
 
 def marked(text: str) -> str:
-    """Return text as HTML: `code` and **bold** are marked, everything else is shown as it is."""
+    """Return text as HTML: `code`, **bold** and *italics* are marked, everything else is shown as it is."""
     escaped = html.escape(text, quote=False)
     escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    escaped = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
+    return re.sub(r"(?<![\w*])\*(\w[^*]*\w)\*(?![\w*])", r"<em>\1</em>", escaped)  # not the star of HybridNorm*
 
 
 def markdown_table(table: Table) -> str:

@@ -89,13 +89,13 @@ class Report:
         if not found:
             self.document.add(Text("No pair of cells speaks to a finding yet."))
             return
-        head = ["finding", "task", "cells", "layers", "verdict", "what it rests on"]
+        head = ["finding", "verdict", "task", "cells", "layers", "what it rests on"]
         lines = []
         for finding in found:
             cells = f"{finding.corpus}, {finding.recipe}, {finding.updates:,} updates"
-            line = [finding.title, finding.task, cells, finding.layers, f"**{finding.verdict}**", finding.explanation]
-            lines.append(line)
-        self.document.add(Table(head, lines, wordy=(0, 2, 5)), Text(findings.RULES, is_note=True))
+            verdict = f"**{finding.verdict}**"
+            lines.append([finding.title, verdict, finding.task, cells, finding.layers, finding.explanation])
+        self.document.add(Table(head, lines, wordy=(0, 3, 5)), Text(findings.RULES, is_note=True))
 
     def add_target(self, target: Target) -> None:
         """Add a table or figure, or say how it is made."""
