@@ -168,6 +168,10 @@ class Cell:
         """Return what the model wrote, by test set, as it stands beside the row."""
         return read_hypotheses(self.folder, self.tests)
 
+    def anywhere(self, arguments: Sequence[str]) -> list[str]:
+        """Return arguments that name no folder of this machine: the cells' own is `runs/…` everywhere."""
+        return [argument.replace(str(self.root), f"runs/{self.root.name}") for argument in arguments]
+
     def finish(self, counts: Mapping[str, int], threads: int) -> Row | None:
         """Score the finished chain, write the row, and return it; None, and no row, after an accident.
 
@@ -203,7 +207,7 @@ class Cell:
                 "train": round(history.seconds or chain.seconds["train"], 1),
             },
             "machine": machine.machine(threads, "cpu"),
-            "command": shown(chain.commands[0].arguments),
+            "command": shown(self.anywhere(chain.commands[0].arguments)),
         }
         hypotheses = {}
         for test in scores:
