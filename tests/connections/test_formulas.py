@@ -23,8 +23,8 @@ STACKS = {
     "language model": StackConfig("decoder", 12, WIDTH, FFN, HEADS),
 }
 OPTIONS = [
-    *(("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1"), ("b2t_no_ln", "final_norm=true")),
-    ("b2t_no_ln", "beta_width=512"),
+    *(("peri", "embedding_norm=true"), ("mix", "a=0.5"), ("mix", "a=1")),
+    *(("b2t_no_ln", "final_norm=true"), ("b2t_no_ln", "beta_width=512")),
     *(("keel", "alpha=1.5"), ("keel", "final_norm=false"), ("span", "first_norm=false")),
     *(("complete_p", "alpha=0.5"), ("complete_p", "base_layers=2")),
     *((name, "gpas=true") for name in ("pre", "post", "deepnet", "peri", "ln_scaling", "b2t")),
@@ -69,10 +69,8 @@ class Parts:
 
     def G(self, l, x):
         """GPAS, if it is on."""
-        if self.own.gate is None:
-            return x
-        g = self.own.gate[l - 1]
-        return x - g * torch.sigmoid(g) * x.detach()
+        g = None if self.own.gate is None else self.own.gate[l - 1]
+        return x if g is None else x - g * torch.sigmoid(g) * x.detach()
 
     def F(self, l, j, x, **inner):
         return self.raw(l, j, x, **inner) * Pattern.pattern

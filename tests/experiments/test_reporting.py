@@ -8,7 +8,8 @@ import pytest
 from b2t_fairseq.experiments import reporting
 from b2t_fairseq.experiments.published import get_target
 from b2t_fairseq.experiments.reporting.document import Document, Heading, Picture, Table, Text, marked
-from b2t_fairseq.experiments.reporting.pages import spread, title_of, training_of
+from b2t_fairseq.experiments.reporting.pages import title_of
+from b2t_fairseq.experiments.reporting.scores import spread, training_of
 from b2t_fairseq.experiments.rows import Results
 
 FAILURE = (

@@ -99,6 +99,7 @@ def test_a_cell_has_row_hypotheses_and_measurement(made, pairs):
     wanted = {"task": "mt", "corpus": "pairs", "connection": "b2t", "layers": "6-6", "recipe": "multi30k"}
     assert facts == {**wanted, "seed": 1, "updates": 4}
     assert row["failure"].startswith("training failed: after ")  # four updates
+    assert " train runs/quickstart/" in row["command"] and str(made) not in row["command"]
     assert row["signature"].startswith("connection:b2t|") and row["parameters"] > 100_000
     assert row["machine"]["torch"] and row["seconds"]["train"] > 0 and row["counts"]["train pairs"] == 120
     references = (pairs / "test.de").read_text().splitlines()
