@@ -40,6 +40,7 @@ setup(
         "kaldi-native-fbank",
         "jiwer>=4",
         "rouge-score",
+        "shtab",
     ],
     extras_require={
         "ve": ["ve-fairseq==0.12.3"],

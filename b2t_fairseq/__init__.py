@@ -3,12 +3,17 @@
 This is a fairseq user directory: `fairseq-train DATA --user-dir b2t_fairseq --arch transformer_b2t_18_18 ...`.
 """
 
-from . import patches
 from .common.errors import UserError
+from .common.quick import answers_without_fairseq
 from .version import __version__
 
-patches.apply()  # before the models: what is registered next runs on the repaired fairseq
+__all__ = ["UserError", "__version__"]
 
-from . import connections, criterions, models, optim  # noqa: E402
+if not answers_without_fairseq():
+    from . import patches
 
-__all__ = ["UserError", "__version__", "connections", "criterions", "models", "optim", "patches"]
+    patches.apply()  # before the models: what is registered next runs on the repaired fairseq
+
+    from . import connections, criterions, models, optim
+
+    __all__ += ["connections", "criterions", "models", "optim", "patches"]

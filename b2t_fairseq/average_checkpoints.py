@@ -1,6 +1,6 @@
 """The average of several checkpoints' parameters, as one checkpoint that every fairseq command reads.
 
-    python -m b2t_fairseq.average_checkpoints --inputs runs/b2t --num-epoch-checkpoints 5 --output runs/b2t/average.pt
+    b2t-fairseq average-checkpoints --inputs runs/b2t --num-epoch-checkpoints 5 --output runs/b2t/average.pt
 
 fairseq has a script of this kind, but its wheels do not ship it. Everything but the parameters (configuration,
 dictionary, counters) comes from the newest file; the optimizer's state is left out, as it belongs to no average.

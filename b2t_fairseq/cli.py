@@ -1,49 +1,36 @@
-"""Our commands: fairseq's own with `--user-dir` filled in, and the project's tools.
+"""Our one command: fairseq's own commands with `--user-dir` filled in, and the project's tools.
 
-`python -m b2t_fairseq.cli train DATA --arch transformer_b2t_18_18 …` is `fairseq-train DATA --user-dir
-…/b2t_fairseq …` run in this process, so spawned and torchrun workers find the plugin as well. What the user can fix
-ends in one line `error: ...` and exit status 2; a traceback always means a bug.
+`b2t-fairseq train DATA --arch transformer_b2t_18_18 …` is `fairseq-train DATA --user-dir …/b2t_fairseq …` run in this
+process, so spawned and torchrun workers find the plugin as well. What the user can fix ends in one line `error: ...`
+and exit status 2; a traceback always means a bug.
+
+Nothing here imports torch or fairseq, so that `--help` and `--version` answer at once.
 """
 
-import argparse
 import difflib
-import functools
 import importlib
 import importlib.metadata
-import io
-import logging
-import os
-import re
 import sys
 from collections.abc import Sequence
-from typing import Any
-from unittest import mock
 
-from .common.command_line import forget_import_time_logging, guarded
+from .common.command_line import guarded
 from .common.errors import UserError
 from .version import __version__
 
-#: command -> module of fairseq_cli, whose `cli_main` is run with sys.argv set
-FAIRSEQ_COMMANDS = {
-    "train": "train",
-    "hydra-train": "hydra_train",
-    "generate": "generate",
-    "interactive": "interactive",
-    "validate": "validate",
-    "eval-lm": "eval_lm",
-    "preprocess": "preprocess",
-    "score": "score",
-}
+#: commands of fairseq's
+FAIRSEQ_COMMANDS = ("train", "hydra-train", "generate", "interactive", "validate", "eval-lm", "preprocess", "score")
 #: command -> (module of ours with `main(arguments)`, what it does)
 OUR_COMMANDS = {
     "analyze": (".analysis.analyze", "gradients, similarities, variances and learned weights, layer by layer"),
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
+    "completion": (".commands.completion", "completion of this command for bash, zsh or tcsh"),
     "dlcl-weights": (
         ".analysis.weights",
         "the layer combination that a DLCL checkpoint has learned, also as a figure",
     ),
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
+    "doctor": (".commands.doctor", "is this environment sound? versions, devices, kernels, and how to fix what is not"),
     "paper-train": (".experiments.train", "the paper's training on any number of GPUs, with its effective batch"),
     "paper-evaluate": (".experiments.evaluate", "average, decode and score: the paper's table row"),
     "patches": (".patches.listing", "what we change in fairseq: what, why, and whether it is active here"),
@@ -67,178 +54,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(versions())
         return 0
+    if arguments[0] == "--user-dir":
+        print(OUR_PATH)
+        return 0
     return guarded(lambda: run(arguments[0], arguments[1:]))
 
 
 def run(command: str, arguments: list[str]) -> int | None:
     """Run `command` of ours or of fairseq's with `arguments`."""
-    if command in OUR_COMMANDS:
-        with mock.patch.object(argparse.ArgumentParser, "error", refuse):
-            return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
-    if command not in FAIRSEQ_COMMANDS:
+    if command not in FAIRSEQ_COMMANDS and command not in OUR_COMMANDS:
         known = [*FAIRSEQ_COMMANDS, *OUR_COMMANDS]
         near = difflib.get_close_matches(command, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "choose from " + ", ".join(known)
         raise UserError(f"unknown command '{command}': {hint}")
-    if command == "hydra-train":
-        arguments = fill_hydra(arguments)
-        quiet_hydra()
-        check_hydra(arguments)
-    elif command != "score":  # the one command of fairseq's that knows no --user-dir
-        arguments = fill_user_dir(arguments)
-    else:
-        check_score(arguments)
-    forget_import_time_logging()
-    sys.argv = [f"b2t-fairseq {command}", *arguments]
-    with mock.patch.object(argparse.ArgumentParser, "error", refuse):
-        return importlib.import_module(f"fairseq_cli.{FAIRSEQ_COMMANDS[command]}").cli_main()
+    before_further = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if {"-h", "--help"} & set(before_further):
+        from .commands import full_help
+
+        return full_help.show(command, arguments)
+    return start(command, arguments)
 
 
-def fill_user_dir(arguments: Sequence[str]) -> list[str]:
-    """Add `--user-dir` with our path, or make a given one say our path in our own spelling.
+def start(command: str, arguments: list[str]) -> int | None:
+    """Run a known command."""
+    if command in OUR_COMMANDS:
+        return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
+    from .commands import of_fairseq
 
-    fairseq compares the folder of the imported package with `--user-dir` as strings, so a symlink or a relative path
-    to this very package has to be respelled; a folder of the user's own, which imports us, is left alone.
-    """
-    filled, given, rest = [], False, iter(arguments)
-    for argument in rest:
-        name, equals, value = argument.partition("=")
-        if name == "--user-dir":
-            value = value if equals else next(rest, None)
-            if not value:
-                raise UserError("--user-dir needs a folder; leave it out to use this package's own")
-            given, argument = True, f"--user-dir={our_spelling(value)}"
-        filled.append(argument)
-    return filled if given else [*filled, f"--user-dir={OUR_PATH}"]
-
-
-def fill_hydra(arguments: Sequence[str]) -> list[str]:
-    """Keep hydra from changing the working folder, where relative paths would break; respell a given user dir.
-
-    Ours stands beside the user's own settings: hydra's argparse takes no settings on both sides of an option.
-    """
-    filled = list(arguments)
-    for place, argument in enumerate(filled):
-        key, equals, value = argument.partition("=")
-        if key.lstrip("+") == "common.user_dir" and equals:
-            filled[place] = f"{key}={our_spelling(value)}"
-    places = [place for place, argument in enumerate(filled) if "=" in argument and not argument.startswith("-")]
-    keys = {filled[place].partition("=")[0].lstrip("+") for place in places}
-    where = places[-1] + 1 if places else len(filled)
-    ours = [] if "hydra.job.chdir" in keys else ["hydra.job.chdir=false"]
-    return filled[:where] + ours + filled[where:]
-
-
-def fill_hydra_user_dir(arguments: Sequence[str], cfg: Any) -> None:
-    """Set `common.user_dir` of hydra's configuration, once hydra has put it together, to our path.
-
-    Raises:
-        UserError: a file names another one. Its code would be run, so it has to be given on the command line.
-    """
-    given = cfg.common.user_dir
-    on_the_command_line = any(a.partition("=")[0].lstrip("+") == "common.user_dir" for a in arguments)
-    if given and not on_the_command_line and our_spelling(given) != OUR_PATH:
-        raise UserError(
-            f"the configuration's common.user_dir ({given}) would be run, which a file must not ask for: if you trust "
-            f"it, add common.user_dir={given} to the command"
-        )
-    if not (given and on_the_command_line):
-        cfg.common.user_dir = OUR_PATH
-
-
-def check_hydra(arguments: Sequence[str]) -> None:
-    """Let `fill_hydra_user_dir` see the configuration before fairseq does."""
-    hydra_train = importlib.import_module("fairseq_cli.hydra_train")
-    start = getattr(hydra_train._hydra_main, "__wrapped__", hydra_train._hydra_main)
-
-    @functools.wraps(start)
-    def checked(cfg: Any, **options: Any) -> float:
-        fill_hydra_user_dir(arguments, cfg)
-        return start(cfg, **options)
-
-    hydra_train._hydra_main = checked
-
-
-def quiet_hydra() -> None:
-    """Make hydra raise a job's error, instead of reporting it in ten lines of its own and exiting."""
-    from hydra.core.utils import JobReturn, JobStatus
-
-    def return_value(job: JobReturn) -> Any:
-        if job.status == JobStatus.FAILED:
-            raise job._return_value
-        return job._return_value
-
-    logging.getLogger("fairseq_cli.hydra_train").setLevel(logging.ERROR)  # what it warns of, the error line says
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    JobReturn.return_value = property(return_value, JobReturn.return_value.fset)
-
-
-def check_score(arguments: Sequence[str]) -> None:
-    """Raise a UserError if the two files of `score` differ in their lines: fairseq scores the first ones of each."""
-    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    files.add_argument("-s", "--sys", default="-")
-    files.add_argument("-r", "--ref", default="")
-    files.add_argument("-o", "--order", type=int, default=4)
-    with mock.patch.object(argparse.ArgumentParser, "error", refuse):
-        options, _ = files.parse_known_args(arguments)
-    if not 1 <= options.order <= 4:
-        raise UserError(f"--order {options.order}: must be from 1 to 4")
-    if not options.ref:
-        return
-    if options.sys == "-":
-        sys.stdin = io.StringIO(sys.stdin.read())
-        hypotheses = len(sys.stdin.readlines())
-        sys.stdin.seek(0)
-    else:
-        hypotheses = count_lines(options.sys)
-    references = count_lines(options.ref)
-    if hypotheses != references or not references:
-        raise UserError(
-            f"--sys {options.sys} has {hypotheses} lines and --ref {options.ref} {references}: they must have the same "
-            "number, and at least one"
-        )
-
-
-def count_lines(path: str) -> int:
-    """Return the number of lines as `score` reads them."""
-    try:
-        with open(path, encoding="utf-8") as lines:
-            return sum(1 for _ in lines)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error}); convert it, for example with iconv") from None
-
-
-def our_spelling(folder: str) -> str:
-    """Return `folder` itself, or our own path if it leads to this package; another copy of the package is refused."""
-    if os.path.realpath(folder) == os.path.realpath(OUR_PATH):
-        return OUR_PATH
-    if not os.path.exists(folder):
-        if folder == "b2t_fairseq":  # the bare name, from a working folder elsewhere
-            return OUR_PATH
-        raise UserError(f"--user-dir {folder}: no such folder; leave the option out to use this package's own")
-    if os.path.basename(os.path.abspath(folder)) == "b2t_fairseq":
-        raise UserError(
-            f"--user-dir {folder} is another copy of b2t_fairseq than the one this command belongs to ({OUR_PATH}): "
-            "leave the option out, or run the other copy's command"
-        )
-    return folder
-
-
-def refuse(parser: argparse.ArgumentParser, message: str) -> None:
-    """Raise a one-line UserError; argparse's own `error` prints hundreds of lines of usage before it."""
-    message = message.replace("invalid <lambda> value", "invalid value")
-    message = re.sub(r"argument (--\S+): invalid \w+ value: '\?\?\?'", r"\1 is needed and not given", message)
-    raise UserError(f"{message}; {parser.prog} --help lists the options")
+    return of_fairseq.run(command, arguments)
 
 
 def usage() -> str:
     """Return what `--help` prints."""
     ours = "\n".join(f"  {name:<20} {text}" for name, (_, text) in OUR_COMMANDS.items())
     return (
-        "usage: python -m b2t_fairseq.cli COMMAND ARGUMENTS…   (or: b2t-fairseq COMMAND ARGUMENTS…)\n\n"
-        "fairseq's own commands, with --user-dir filled in (COMMAND --help lists fairseq's options):\n"
-        f"  {'  '.join(FAIRSEQ_COMMANDS)}\n\nours:\n{ours}\n\noptions:\n"
-        "  -h, --help           this text\n  --version            the versions of the package, fairseq and torch"
+        "usage: b2t-fairseq COMMAND ARGUMENTS…   (or: python -m b2t_fairseq COMMAND ARGUMENTS…)\n\n"
+        "example: b2t-fairseq train data-bin --arch transformer_b2t_18_18 --max-tokens 4096 …\n\n"
+        "fairseq's own commands, with --user-dir filled in:\n"
+        f"  {'  '.join(FAIRSEQ_COMMANDS)}\n\nours:\n{ours}\n\n"
+        "b2t-fairseq COMMAND --help lists the command's options, with an example.\n\noptions:\n"
+        "  -h, --help           this text\n"
+        "  --version            the versions of the package, fairseq and torch\n"
+        "  --user-dir           the folder for fairseq's own commands: "
+        'fairseq-train --user-dir "$(b2t-fairseq --user-dir)" …'
     )
 
 

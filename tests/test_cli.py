@@ -1,4 +1,4 @@
-"""Our command line: the user directory it fills in, and mistakes that end in one sentence."""
+"""Our command line: which commands there are, how fast it answers, and mistakes that end in one line."""
 
 import importlib
 import os
@@ -9,76 +9,12 @@ from pathlib import Path
 
 import pytest
 from end_to_end import free_port
-from omegaconf import OmegaConf
 
 import b2t_fairseq
 from b2t_fairseq import cli
-from b2t_fairseq.common.errors import UserError
+from b2t_fairseq.common.quick import answers_without_fairseq
 
 HOME = b2t_fairseq.__path__[0]
-
-
-@pytest.mark.parametrize(
-    "given, filled",
-    [
-        (["bin", "--arch", "x"], ["bin", "--arch", "x", f"--user-dir={HOME}"]),
-        (["bin", "--user-dir", HOME], ["bin", f"--user-dir={HOME}"]),
-        (["--user-dir=" + HOME, "bin"], [f"--user-dir={HOME}", "bin"]),
-        (["--user-dir", HOME + "/../b2t_fairseq/", "bin"], [f"--user-dir={HOME}", "bin"]),
-        (["--user-dir", "b2t_fairseq"], [f"--user-dir={HOME}"]),
-    ],
-)
-def test_user_dir_is_filled_in_or_respelled(given, filled, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert cli.fill_user_dir(given) == filled
-
-
-@pytest.mark.parametrize("form", ["--user-dir {}", "--user-dir={}"])
-def test_a_symlink_to_this_package_is_this_package(form, tmp_path):
-    (tmp_path / "b2t_fairseq").symlink_to(HOME)
-    (tmp_path / "plugin").symlink_to(HOME)
-    for name in ("b2t_fairseq", "plugin"):
-        assert cli.fill_user_dir(form.format(tmp_path / name).split()) == [f"--user-dir={HOME}"]
-
-
-def test_the_users_own_directory_is_left_alone(tmp_path):
-    (tmp_path / "mine").mkdir()
-    assert cli.fill_user_dir(["--user-dir", str(tmp_path / "mine")]) == [f"--user-dir={tmp_path / 'mine'}"]
-
-
-def test_another_copy_is_refused(tmp_path):
-    (tmp_path / "b2t_fairseq").mkdir()
-    with pytest.raises(UserError, match="another copy"):
-        cli.fill_user_dir(["--user-dir", str(tmp_path / "b2t_fairseq")])
-
-
-@pytest.mark.parametrize("arguments", [["--user-dir"], ["--user-dir="], ["--user-dir", "/no/such/folder"]])
-def test_a_bad_user_dir_is_refused(arguments):
-    with pytest.raises(UserError, match="--user-dir"):
-        cli.fill_user_dir(arguments)
-
-
-def test_hydra_gets_the_user_dir_and_keeps_the_working_folder():
-    assert cli.fill_hydra(["task.data=bin"]) == ["task.data=bin", "hydra.job.chdir=false"]
-    assert cli.fill_hydra(["hydra.job.chdir=true", f"common.user_dir={HOME}/."]) == [
-        "hydra.job.chdir=true",
-        f"common.user_dir={HOME}",
-    ]
-
-
-@pytest.mark.parametrize("given", [None, str(HOME), "b2t_fairseq"])
-def test_hydra_trains_with_our_user_dir(given):
-    cfg = OmegaConf.create({"common": {"user_dir": given}})
-    cli.fill_hydra_user_dir(["task.data=bin"], cfg)
-    assert cfg.common.user_dir == str(HOME)
-
-
-def test_a_user_dir_in_a_hydra_file_is_not_run(tmp_path):
-    cfg = OmegaConf.create({"common": {"user_dir": str(tmp_path)}})
-    with pytest.raises(UserError, match="add common.user_dir="):
-        cli.fill_hydra_user_dir(["task.data=bin"], cfg)
-    cli.fill_hydra_user_dir([f"common.user_dir={tmp_path}"], cfg)
-    assert cfg.common.user_dir == str(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +44,39 @@ def test_mistakes_are_one_line_and_status_2(arguments, sentence, capsys, monkeyp
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(KeyError):
         cli.guarded(lambda: {}["a bug"])
+
+
+@pytest.mark.parametrize("start", [["b2t-fairseq"], [sys.executable, "-m", "b2t_fairseq"]])
+@pytest.mark.parametrize("option", ["--help", "--version", "--user-dir", None])
+def test_what_needs_no_fairseq_does_not_import_it(start, option, tmp_path):
+    """torch and fairseq take seconds; neither is there for the child that we start, which would fail."""
+    for package in ("torch", "fairseq", "numpy"):
+        (tmp_path / f"{package}.py").write_text(f"raise SystemExit('{package} was imported')")
+    program = shutil.which(start[0], path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(HOME).parent}"}
+    command = [str(program), *start[1:], *([option] if option else [])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0 if option else 2, "")
+    assert done.stdout.strip() == HOME if option == "--user-dir" else "b2t" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "started, original, is_quick",
+    [
+        (["/env/bin/b2t-fairseq", "--help"], ["python", "/env/bin/b2t-fairseq", "--help"], True),
+        (["/env/bin/b2t-fairseq", "train", "--help"], ["python", "/env/bin/b2t-fairseq", "train", "--help"], False),
+        (["-m", "--version"], ["python", "-X", "utf8", "-m", "b2t_fairseq", "--version"], True),
+        (["-m", "--version"], ["python", "-m", "pytest", "--version"], False),
+        (["-m"], ["python", "-mb2t_fairseq"], False),
+        (["/env/bin/fairseq-train", "--help"], ["python", "/env/bin/fairseq-train", "--help"], False),
+        (["-c", "--help"], ["python", "-c", "import b2t_fairseq", "--help"], False),
+        ([], ["python"], False),
+    ],
+)
+def test_only_our_command_goes_without_the_plugin(started, original, is_quick, monkeypatch):
+    monkeypatch.setattr(sys, "argv", started)
+    monkeypatch.setattr(sys, "orig_argv", original)
+    assert answers_without_fairseq() == is_quick
 
 
 def test_help_and_version(capsys):

@@ -75,7 +75,7 @@ def test_named_functions_exist(page):
 def test_named_commands_exist(page):
     text = PAGES[page]
     words = re.findall(r"(?:b2t-fairseq|-m b2t_fairseq(?:\.cli)?) +([a-z][a-z-]*)", text)
-    assert [word for word in words if word not in {**FAIRSEQ_COMMANDS, **OUR_COMMANDS}] == []
+    assert [word for word in words if word not in {*FAIRSEQ_COMMANDS, *OUR_COMMANDS}] == []
     for module in re.findall(r"python -m ((?:b2t_fairseq|benchmarks)[\w.]*)", text):
         assert importlib.util.find_spec(module.rstrip(".")), f"{page}: {module}"
 

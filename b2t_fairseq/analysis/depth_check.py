@@ -1,6 +1,6 @@
 """Depth and stability of the connections: gradients and variances at initialisation, the loss over a few updates.
 
-    python -m b2t_fairseq.cli depth-check [--connections post,pre,b2t] [--output runs/depth]
+    b2t-fairseq depth-check [--connections post,pre,b2t] [--output runs/depth]
 
 For every connection at 6-6 and 18-18 (100 updates) and 50-50 (30 updates), narrow: the Frobenius norm of the gradient
 of the loss with respect to each layer's output and the variance of that output over the positions that are not padding,

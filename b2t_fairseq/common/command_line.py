@@ -9,6 +9,12 @@ from collections.abc import Callable, Sequence
 
 from .errors import UserError, explain, show
 
+#: how our processes start us -> what a user types
+WHAT_A_USER_TYPES = {
+    "-m b2t_fairseq.cli": ["b2t-fairseq"],
+    "-m b2t_fairseq.average_checkpoints": ["b2t-fairseq", "average-checkpoints"],
+}
+
 
 class Parser(argparse.ArgumentParser):
     """argparse whose mistakes are one line, without the usage text, and which takes no abbreviations."""
@@ -55,8 +61,12 @@ def ours(command: str, *arguments: str) -> list[str]:
 
 
 def shown(arguments: Sequence[str]) -> str:
-    """Quote a command line to read and to copy; `python` is the one of the environment."""
-    return shlex.join(["python", *arguments[1:]] if arguments[0] == sys.executable else arguments)
+    """Quote a command line to read and to copy; `python` and `b2t-fairseq` are the environment's."""
+    if arguments[0] != sys.executable:
+        return shlex.join(arguments)
+    if start := WHAT_A_USER_TYPES.get(" ".join(arguments[1:3])):
+        return shlex.join([*start, *arguments[3:]])
+    return shlex.join(["python", *("b2t_fairseq" if word == "b2t_fairseq.cli" else word for word in arguments[1:])])
 
 
 def guarded(action: Callable[[], int | None]) -> int:

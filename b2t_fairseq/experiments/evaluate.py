@@ -41,7 +41,7 @@ step is kept."""
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; mistakes are one line."""
-    parser = Parser(prog="paper-evaluate", usage=USAGE, description=DESCRIPTION)
+    parser = Parser(prog="b2t-fairseq paper-evaluate", usage=USAGE, description=DESCRIPTION)
     add = parser.add_argument
     add("task", metavar="CORPUS", choices=list(PAPER_CORPORA), type=corpus_name, help=", ".join(PAPER_CORPORA))
     several = "a training's folder; with several, one table, and where the metric has a test, each against the first"

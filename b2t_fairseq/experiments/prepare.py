@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Build the options of all corpora: each task's corpora at paper scale, and what adds to one of them."""
-    whole = Parser(prog="prepare", description=__doc__)
+    whole = Parser(prog="b2t-fairseq prepare", description=__doc__)
     commands = whole.add_subparsers(required=True, metavar="CORPUS", parser_class=Parser)
     for _, corpus in PAPER_CORPORA.values():
         add_corpus(commands, corpus)

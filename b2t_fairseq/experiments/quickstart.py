@@ -48,12 +48,14 @@ def epilog() -> str:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; mistakes are one line."""
-    which = Parser(prog="quickstart", add_help=False)
+    which = Parser(prog="b2t-fairseq quickstart", add_help=False)
     which.add_argument(
         "--task", default=next(iter(TASKS)), choices=list(TASKS), help="what to learn (default: %(default)s)"
     )
     task = TASKS[which.parse_known_args(arguments)[0].task]
-    parser = Parser(prog="quickstart", description=DESCRIPTION, epilog=epilog(), parents=[which], formatter_class=RAW)
+    parser = Parser(
+        prog="b2t-fairseq quickstart", description=DESCRIPTION, epilog=epilog(), parents=[which], formatter_class=RAW
+    )
     add = parser.add_argument
     add("--data", metavar="PATH", help="your own corpus, in the layout the task reads (default: the embedded corpus)")
     add("--connections", default="post,pre,b2t", metavar="A,B", help="what to compare (default: %(default)s)")

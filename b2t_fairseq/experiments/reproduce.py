@@ -43,7 +43,7 @@ examples:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; mistakes are one line."""
     parser = Parser(
-        prog="reproduce",
+        prog="b2t-fairseq reproduce",
         description=DESCRIPTION,
         epilog=EXAMPLES.format(targets=", ".join(TARGETS)),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -40,7 +40,7 @@ first."""
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; mistakes are one line."""
-    parser = Parser(prog="paper-train", usage=USAGE, description=DESCRIPTION)
+    parser = Parser(prog="b2t-fairseq paper-train", usage=USAGE, description=DESCRIPTION)
     add = parser.add_argument
     corpora = [corpus for _, corpus in PAPER_CORPORA.values()]
     known = "; ".join(f"{c.name}: {', '.join(c.depths)} (default: {c.default_depth})" for c in corpora)

@@ -81,7 +81,7 @@ def test_what_follows_two_dashes_is_kept(monkeypatch):
 
 
 def test_a_command_to_copy():
-    assert shown(ours("train", "a b")) == "python -m b2t_fairseq.cli train 'a b'"
+    assert shown(ours("train", "a b")) == "b2t-fairseq train 'a b'"
     assert shown(["torchrun", "x"]) == "torchrun x"
 
 

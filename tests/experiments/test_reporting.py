@@ -23,7 +23,7 @@ def row(connection: str, layers: str, seed: int, bleu: float | None, **changes) 
     facts |= {"curve": {"train": [[10, 8.0], [1200, 2.0]], "valid": [[600, 3.0], [1200, 2.0 + seed / 10]]}}
     score = {"score": bleu, "signature": "nrefs:1|tok:13a|version:2.6.0", "counts": {}}
     facts["scores"] = {} if bleu is None else {"test": {"BLEU": score}}
-    facts |= {"seconds": {"train": 3600.0}, "command": f"python -m b2t_fairseq.cli train --arch {connection}"}
+    facts |= {"seconds": {"train": 3600.0}, "command": f"b2t-fairseq train --arch {connection}"}
     facts["machine"] = {"cpu": "a processor", "cores": 2, "python": "3.11.7", "torch": "2.13.0", "fairseq": "ve 0.12.3"}
     facts["machine"] |= {"commit": "abc1234", "date": "2026-11-26 02:00 UTC"}
     facts["fingerprint"] = f"{connection}{layers}{seed}{changes.get('updates', '')}{changes.get('corpus', '')}"

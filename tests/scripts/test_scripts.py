@@ -138,12 +138,7 @@ def test_an_active_environment_with_the_packages_is_used(tmp_path):
         ROOT / "scripts" / "quickstart.sh", "--dry-run", "--connections", "b2t", "--output", output, **environment
     )
     assert done.returncode == 0, done.stderr
-    commands = [line for line in done.stdout.splitlines() if line.startswith("python -m b2t_fairseq")]
-    assert [line.split()[3] if "cli" in line else "average" for line in commands] == [
-        "preprocess",
-        "train",
-        "average",
-        "generate",
-    ]
+    commands = [line for line in done.stdout.splitlines() if line.startswith("b2t-fairseq ")]
+    assert [line.split()[1] for line in commands] == ["preprocess", "train", "average-checkpoints", "generate"]
     assert "using the active environment" in done.stderr and not output.exists()
     assert "--arch transformer_b2t_18_18_tiny" in commands[1] and "--max-update 1200" in commands[1]

@@ -13,7 +13,7 @@ Unnecessary: once `fairseq.distributed.utils` counts processes instead of GPUs.
 
 The plugin must be imported before fairseq sets up its processes: `--user-dir` does that for every command but stock
 `fairseq-hydra-train`, which reads its user dir afterwards. There a run under torchrun is refused instead of being
-trained twice; `python -m b2t_fairseq.cli hydra-train` imports the plugin first and works.
+trained twice; `b2t-fairseq hydra-train` imports the plugin first and works.
 """
 
 import os
@@ -123,7 +123,7 @@ def _make_trainer_init(original):
             if alone and not torch.distributed.is_initialized():
                 raise UserError(
                     f"This is one of {_launched_processes()} processes, each about to train a model of its own: start "
-                    "fairseq-hydra-train as `python -m b2t_fairseq.cli hydra-train`, which joins them."
+                    "fairseq-hydra-train as `-m b2t_fairseq hydra-train`, which joins them."
                 )
         original(self, cfg, *args, **kwargs)
 

@@ -1,0 +1,1 @@
+"""What stands behind our command: fairseq's commands, the help, completion, and the doctor."""
