@@ -24,7 +24,7 @@ OUR_COMMANDS = {
     "analyze": (".analysis.analyze", "gradients, similarities, variances and learned weights, layer by layer"),
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
-    "completion": (".commands.completion", "completion of this command for bash, zsh or tcsh"),
+    "completion": (".commands.completion", "completion of this command, for the shell that is named"),
     "dlcl-weights": (
         ".analysis.weights",
         "the layer combination that a DLCL checkpoint has learned, also as a figure",
