@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from .common.command_line import Parser, positive
 from .corpora.speech.features import AudioError
+from .models.methods import add_code_options
 from .models.recogniser import Recogniser
 
 
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--beam", type=positive, default=5, metavar="N", help="hypotheses kept in the search (default: %(default)s)")
     add("--cut", action="store_true", help="transcribe the beginning of a file that is too long")
     add("--trust-checkpoint", action="store_true", help="take the checkpoint's word for classes, files and modules")
+    add_code_options(add)
     options = parser.parse_args(arguments)
     logging.root.setLevel(logging.WARNING)  # fairseq tells about its dictionary, and more
     recogniser = Recogniser.load(options.path, options.data, options.beam, trust_checkpoint=options.trust_checkpoint)

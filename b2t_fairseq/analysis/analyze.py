@@ -4,8 +4,8 @@
     b2t-fairseq analyze similarity --path runs/b2t/checkpoint_best.pt --data data-bin/wmt_ende --figure figure5.svg
     b2t-fairseq analyze growth --arch transformer_lm_pre_16 --data data-bin/wikitext-103 --output growth.jsonl
 
-On checkpoints, on translation models that were never trained, or on any of our architectures at initialisation. One
-batch, no dropout. The records are JSON lines; without --output and --figure they are printed.
+On checkpoints, on translation models that were never trained, or on any architecture at initialisation, ours, the
+user's or fairseq's own. One batch, no dropout. The records are JSON lines; without --output and --figure they are printed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 from ..common.command_line import Parser, guarded, not_negative, positive
 from ..common.errors import UserError
 from ..common.files import write_atomically
-from ..connections import get_connection
+from ..models.methods import METHODS, add_code_options, parse_methods
 from . import figures, fresh, style, trained
 from .probes import PROBES
 
@@ -37,9 +37,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("probe", choices=NAMES, metavar="PROBE", help=", ".join(NAMES))
-    add("--path", nargs="+", metavar="FILE", help="checkpoints of ours: translation, language model, speech")
-    add("--connection", metavar="A,B", help="translation models at initialisation, such as post,pre,b2t")
-    add("--arch", metavar="A,B", help="architectures of ours at initialisation, such as transformer_lm_b2t_16")
+    add("--path", nargs="+", metavar="FILE", help="checkpoints: translation, language model, speech")
+    add("--connection", metavar="A,B", help=f"translation models at initialisation: {METHODS}")
+    add("--arch", metavar="A,B", help="fairseq architectures at initialisation, such as transformer_lm_b2t_16")
+    add_code_options(add)
     add("--layers", metavar="N-M,…", help="depths for --connection (default: 18-18)")
     add("--width", type=positive, metavar="D", help="width for --connection; FFN 4 times (default: 512)")
     add("--source-lang", metavar="XX", help="of the parallel text in --data (default: en)")
@@ -74,8 +75,8 @@ def check(options: argparse.Namespace) -> None:
         raise UserError(f"--at {options.at}: write layers as in 1,9,18")
     for layers in (options.layers or "18-18").split(","):
         fresh.check_layers(layers)
-    for name in (options.connection or "").split(",") if options.connection else ():
-        get_connection(name)
+    if options.connection:
+        options.connection = parse_methods(options.connection, "--connection")
     if options.figure:
         style.check_path(options.figure)
     if options.output and not Path(options.output).absolute().parent.is_dir():
@@ -97,7 +98,7 @@ def measured(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
             yield fresh.measure_architecture(options.probe, arch, options.data, options.seed, **common)
     else:
         common["languages"] = (options.source_lang or "en", options.target_lang or "de")
-        pairs = itertools.product((options.layers or "18-18").split(","), options.connection.split(","))
+        pairs = itertools.product((options.layers or "18-18").split(","), options.connection)
         for layers, connection in pairs:
             width = options.width or 512
             yield fresh.measure(options.probe, connection, layers, width, options.seed, options.data, **common)

@@ -20,6 +20,7 @@ from ..common.errors import UserError
 from ..connections import CONNECTIONS, Connection, parse_options
 from ..layers import Context, Stack, StackConfig
 from ..layers.sharing import FORMS, SharingError, parameters_of
+from ..models.methods import add_code_options
 
 LEGEND = """
 final LN     a LayerNorm after the whole stack
@@ -143,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=positive, default=512, metavar="D", help="model width, 512 unless given")
     parser.add_argument("--share-layers", choices=FORMS, help="share layers; leave out connections that cannot")
     parser.add_argument("--unique-layers", type=positive, metavar="P", help="how many different layers a stack has")
+    add_code_options(parser.add_argument)
     options = parser.parse_args(arguments)
     if (options.share_layers is None) != (options.unique_layers is None):
         raise UserError("--share-layers and --unique-layers go together: --share-layers cycle --unique-layers 6")

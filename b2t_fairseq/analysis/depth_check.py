@@ -26,7 +26,8 @@ from torch import nn
 from ..common import processes
 from ..common.command_line import Parser, guarded, positive
 from ..common.files import append_record, locked, read_records, write_atomically
-from ..connections import CONNECTIONS, get_connection
+from ..connections import CONNECTIONS
+from ..models import methods
 from . import probes, style
 from .batches import PAD, make_batches, read_pairs
 from .fresh import build, check_layers, settle
@@ -51,7 +52,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = Parser(prog="b2t-fairseq depth-check", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--connections", default=",".join(CONNECTIONS), metavar="A,B", help="which (default: all)")
+    add("--connections", metavar="A,B", help=f"which: {methods.METHODS} (default: all connections)")
+    methods.add_code_options(add)
     add("--layers", default=",".join(UPDATES), metavar="N-M,…", help="which depths (default: %(default)s)")
     add("--updates", type=positive, metavar="N", help="updates at every depth (default: 100, at 50-50 30)")
     add("--width", type=positive, default=32, help="model width; FFN 4 times, 4 heads or more (default: %(default)s)")
@@ -60,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--output", default="runs/depth", metavar="DIR", help="where results go (default: %(default)s)")
     add("--jobs", type=positive, default=min(2, os.cpu_count() or 1), help="processes (default: %(default)s)")
     options = parser.parse_args(arguments)
-    options.connections = [get_connection(name.strip()).name for name in options.connections.split(",")]
+    options.connections = methods.parse_methods(options.connections or ",".join(CONNECTIONS), "--connections")
     options.layers = options.layers.split(",")
     for layers in options.layers:
         check_layers(layers)
@@ -85,14 +87,16 @@ def learning_rate(connection: str, update: int) -> float:
     return LEARNING_RATE * min((update + 1) / WARMUP, (WARMUP / (update + 1)) ** 0.5)
 
 
-def examine(connection: str, layers: str, updates: int, width: int, seed: int, data: str | None) -> dict[str, Any]:
-    """Measure one model at initialisation, then train it."""
+def examine(
+    connection: str, layers: str, updates: int, width: int, seed: int, data: str | None, _: str = ""
+) -> dict[str, Any]:
+    """Measure one model at initialisation, then train it; the last setting is the key of the user's code."""
     torch.set_num_threads(1)
     logging.getLogger("b2t_fairseq").setLevel(logging.WARNING)  # the signatures are in the results
     words, batches = make_batches(read_pairs(data), TOKENS)
     model = build(connection, layers, width, seed, words)
     settle(model, batches[0])
-    result = {"signature": model.signature, **at_initialisation(model, batches[0]), "loss": []}
+    result = {"signature": getattr(model, "signature", connection), **at_initialisation(model, batches[0]), "loss": []}
     optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.98), eps=1e-8)
     model.train()
     torch.manual_seed(seed)
@@ -173,11 +177,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = {}
     for layers, connection in itertools.product(options.layers, options.connections):
         updates = options.updates or UPDATES.get(layers, 100)
-        wanted[connection, layers] = [connection, layers, updates, options.width, options.seed, options.data]
+        key = methods.code_key(connection)
+        settings = [connection, layers, updates, options.width, options.seed, options.data, *([key] if key else [])]
+        wanted[connection, layers] = settings
     with locked(folder, "depth check"):
         rows = {json.dumps(row["settings"]): row for row in read_rows(folder / "models.jsonl")}
         missing = [settings for settings in wanted.values() if json.dumps(settings) not in rows]
-        with processes.workers(options.jobs) as pool:
+        code = set(methods.OWN.values())
+        with processes.workers(options.jobs, prepare=import_all, arguments=(code,)) as pool:
             jobs = {pool.submit(examine, *settings): settings for settings in missing}
             for job in tqdm(as_completed(jobs), total=len(jobs), desc="depth-check", unit="model", disable=not jobs):
                 row = {"settings": jobs[job], **job.result()}
@@ -186,6 +193,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = {key: rows[json.dumps(settings)] for key, settings in wanted.items()}
         write_results(options, folder, results, unigram_loss(pairs))
     return 0
+
+
+def import_all(code: Iterable[tuple[str, str]]) -> None:
+    """Import the user's code in a worker."""
+    for option, place in code:
+        methods.import_code(option, place)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -10,26 +10,20 @@ import torch
 from fairseq import options, tasks
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_NAME_REGISTRY, build_model
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, FairseqLanguageModel, build_model
 from torch import nn
 
 from .. import __path__ as OUR_PATH
 from ..common.command_line import depths
 from ..common.errors import UserError
-from ..connections import get_connection
 from ..init.admin import profiling, waiting_stacks
+from ..models.methods import ARCH, check_method, is_arch
 from ..norms.unified import UnifiedNorm
 from . import probes, weights
 from .batches import first_batch, make_batches, read_pairs
 
 TOKENS = 600
 FEWEST_HEADS = 4
-#: fairseq's task for the architectures of a model of ours
-TASKS = {
-    "transformer_b2t": "translation",
-    "transformer_lm_b2t": "language_modeling",
-    "s2t_transformer_b2t": "speech_to_text",
-}
 
 
 def measure(
@@ -50,7 +44,7 @@ def measure(
 
     Args:
         probe: a name out of `probes.PROBES`, "weights", or several names (one pass over the model for all).
-        connection: a registered name.
+        connection: a registered name, or `arch:NAME` for a fairseq architecture with the same sizes.
         layers: encoder and decoder layers, "18-18".
         width: model width.
         seed: of the initialisation; the batch is always the same.
@@ -66,7 +60,8 @@ def measure(
     with torch.random.fork_rng():
         model = build(connection, layers, width, seed, words)
         settle(model, sample)
-    return measured(probe, model, sample, {"update": 0, "seed": seed, "width": width}, point_layers)
+    context = {"update": 0, "seed": seed, "width": width}
+    return measured(probe, model, sample, context, point_layers, connection.removeprefix(ARCH))
 
 
 def measure_architecture(
@@ -80,7 +75,7 @@ def measure_architecture(
     tokens: int = TOKENS,
     point_layers: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure one of our fairseq architectures at initialisation, on binarised data of its task; otherwise `measure`.
+    """Measure a fairseq architecture at initialisation, on binarised data of its task; otherwise as `measure`.
 
     Args:
         probe: as in `measure`.
@@ -92,10 +87,8 @@ def measure_architecture(
         tokens: about how many tokens (of speech: frames) the batch has.
         point_layers: the decoder layers of `points`.
     """
-    task_name = TASKS.get(ARCH_MODEL_NAME_REGISTRY.get(arch, ""))
-    if task_name is None:
-        raise UserError(f"--arch {arch}: not one of our architectures, such as transformer_b2t_18_18")
-    parser = options.get_training_parser(default_task=task_name)
+    check_method(f"{ARCH}{arch}")
+    parser = options.get_training_parser(default_task=task_of(arch))
     arguments = [data, "--arch", arch, "--user-dir", OUR_PATH[0], *further]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, arguments))
     with torch.random.fork_rng():
@@ -104,7 +97,16 @@ def measure_architecture(
         model = task.build_model(cfg.model)
         sample = first_batch(task, model, subset, tokens)
         settle(model, sample)
-    return measured(probe, model, sample, {"update": 0, "seed": seed, "arch": arch}, point_layers)
+    return measured(probe, model, sample, {"update": 0, "seed": seed, "arch": arch}, point_layers, arch)
+
+
+def task_of(arch: str) -> str:
+    """Return fairseq's task for an architecture, unless `--task` names another."""
+    model = ARCH_MODEL_REGISTRY[arch]
+    if issubclass(model, FairseqLanguageModel):
+        return "language_modeling"
+    is_speech = any("speech_to_text" in parent.__module__ for parent in model.__mro__)
+    return "speech_to_text" if is_speech else "translation"
 
 
 def check_layers(layers: str) -> None:
@@ -133,8 +135,9 @@ def build(connection: str, layers: str, width: int, seed: int, words: Dictionary
     if width % heads:
         raise UserError(f"--width {width}: must be a multiple of its {heads} heads")
     sizes = {"embed_dim": width, "ffn_embed_dim": 4 * width, "attention_heads": heads}
-    name = get_connection(connection).name
-    args = argparse.Namespace(arch=f"transformer_{name}_6_6", dropout=0.1, share_all_embeddings=True)
+    name = check_method(connection)
+    arch = name.removeprefix(ARCH) if is_arch(name) else f"transformer_{name}_6_6"
+    args = argparse.Namespace(arch=arch, dropout=0.1, share_all_embeddings=True)
     for side, depth in zip(("encoder", "decoder"), layers.split("-"), strict=True):
         for option, value in {**sizes, "layers": int(depth)}.items():
             setattr(args, f"{side}_{option}", value)
@@ -160,14 +163,15 @@ def measured(
     sample: dict[str, Any],
     context: dict[str, Any],
     point_layers: Sequence[int] | None,
+    arch: str,
 ) -> list[dict[str, Any]]:
-    """Return a model's records, with what they are about."""
+    """Return a model's records, with what they are about; `arch` names a model that is not ours."""
     names = [probe] if isinstance(probe, str) else list(probe)
     unknown = set(names) - {*probes.PROBES, "weights"}
     if unknown:
         raise UserError(f"unknown probe '{min(unknown)}': choose from {', '.join([*probes.PROBES, 'weights'])}")
     tokens = int(sample["target"].ne(model.decoder.padding_idx).sum())
-    about = {**probes.identity(model.signature), **context, "tokens": tokens}
+    about = {**probes.identity_of_model(model, arch), **context, "tokens": tokens}
     rows = weights.records(model.state_dict(), about["connection"]) if "weights" in names else []
     passing = [name for name in names if name != "weights"]
     if passing:

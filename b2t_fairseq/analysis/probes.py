@@ -25,8 +25,10 @@ from torch.utils._pytree import tree_leaves
 
 from ..checkpoints.signature import parse_signature
 from ..common.errors import UserError
-from ..layers import Stack, TransformerLayer
+from ..layers import Stack
 from ..layers.layer import STOCK_PREFIX
+from ..models.methods import ARCH
+from .stock import StockStack, stock_stacks
 
 #: what a probe yields: a record without its value, and the value, or the tensors whose gradient's norm it is
 Row = tuple[dict[str, Any], float | tuple[Tensor, ...]]
@@ -36,15 +38,16 @@ PLACES = {"SA": "self-attention", "CA": "cross-attention", "FF": "feed-forward"}
 POINTS = {"SA": (1, 2), "CA": (3, 4), "FF": (5, 6)}
 
 
-def stacks_of(model: nn.Module) -> dict[str, Stack]:
-    """Return the model's stacks by side, "encoder" first.
+def stacks_of(model: nn.Module) -> dict[str, Stack | StockStack]:
+    """Return the model's stacks by side, "encoder" first; of a model that is not ours, its layers.
 
     Raises:
         UserError: it has none.
     """
     stacks = {module.config.side: module for module in model.modules() if isinstance(module, Stack)}
-    if not stacks:
-        raise UserError("the model is fairseq's own: probes need one of ours (post and pre are the same functions)")
+    stacks = stacks or stock_stacks(model)
+    if "decoder" not in stacks:
+        raise UserError(f"{type(model).__name__} has no decoder.layers: probes need a Transformer's layer modules")
     return stacks
 
 
@@ -68,7 +71,7 @@ class Trace:
 
 
 @contextlib.contextmanager
-def layer_outputs(stack: Stack) -> Iterator[tuple[list[Tensor], list[Any]]]:
+def layer_outputs(stack: Stack | StockStack) -> Iterator[tuple[list[Tensor], list[Any]]]:
     """Within it, a forward pass fills two lists: the layers' outputs (T, B, C), and the streams they hand on."""
     outputs, streams = [], []
 
@@ -81,7 +84,7 @@ def layer_outputs(stack: Stack) -> Iterator[tuple[list[Tensor], list[Any]]]:
 
 
 @contextlib.contextmanager
-def layer_norms(layer: TransformerLayer) -> Iterator[dict[str, tuple[Tensor, Tensor, bool]]]:
+def layer_norms(layer: nn.Module, kinds: Sequence[str]) -> Iterator[dict[str, tuple[Tensor, Tensor, bool]]]:
     """Within it, a forward pass fills `Trace.norms` of one layer: input, output, is it after the branch."""
     heard: dict[str, tuple[Tensor, Tensor, bool]] = {}
     done: set[str] = set()
@@ -97,7 +100,7 @@ def layer_norms(layer: TransformerLayer) -> Iterator[dict[str, tuple[Tensor, Ten
 
             yield norm.register_forward_hook(keep)
 
-    with hooked(handle for kind in layer.config.kinds for handle in listen(kind)):
+    with hooked(handle for kind in kinds for handle in listen(kind)):
         yield heard
 
 
@@ -158,7 +161,7 @@ def listening(model: nn.Module, sample: Mapping[str, Any], point_layers: Sequenc
             if stack.shares_layers:
                 raise UserError("points: layers that share parameters cannot be listened to one by one")
             layer = stack[number - 1]
-            trace.norms[number] = context.enter_context(layer_norms(layer))
+            trace.norms[number] = context.enter_context(layer_norms(layer, stack.config.kinds))
         yield trace
 
 
@@ -187,10 +190,12 @@ def gradients(trace: Trace) -> Iterator[Row]:
 def ffn_gradients(trace: Trace) -> Iterator[Row]:
     """Yield each layer's FFN weights."""
     for side, stack in trace.stacks.items():
-        for layer in stack.unique_layers():
+        for place, layer in enumerate(stack.unique_layers(), 1):
+            if not all(isinstance(getattr(layer, name, None), nn.Module) for name in ("fc1", "fc2")):
+                raise UserError(f"ffn-gradients: a {type(layer).__name__} has no fc1 and fc2 to be measured")
             first, second = layer.fc1.weight, layer.fc2.weight
             for name, weights in (("fc1+fc2", (first, second)), ("fc1", (first,)), ("fc2", (second,))):
-                yield {"side": side, "layer": layer.number, "weights": name}, weights
+                yield {"side": side, "layer": getattr(layer, "number", place), "weights": name}, weights
 
 
 def points(trace: Trace) -> Iterator[Row]:
@@ -225,7 +230,7 @@ def similarity(trace: Trace) -> Iterator[Row]:
     """Yield the mean cosine similarity of the outputs of layers i <= j, over the positions that are not padding."""
     for side, outputs in trace.outputs.items():
         real = trace.real[side]
-        units = torch.stack([F.normalize(output.detach()[real].double(), dim=-1) for output in outputs])
+        units = torch.stack([F.normalize(words(output, real).double(), dim=-1) for output in outputs])
         means = torch.einsum("inc,jnc->ij", units, units) / units.size(1)
         for i, row in enumerate(means.tolist(), 1):
             for j, value in enumerate(row[i - 1 :], i):
@@ -235,7 +240,18 @@ def similarity(trace: Trace) -> Iterator[Row]:
 def growth(trace: Trace) -> Iterator[Row]:
     """Yield the population variance of each layer's output over positions that are not padding, and channels."""
     for side, number, output, _ in layers_of(trace):
-        yield {"side": side, "layer": number}, output.detach()[trace.real[side]].double().var(unbiased=False).item()
+        yield {"side": side, "layer": number}, words(output, trace.real[side]).double().var(unbiased=False).item()
+
+
+def words(output: Tensor, real: Tensor) -> Tensor:
+    """Return a layer's output at the positions that are not padding, (N, C).
+
+    Raises:
+        UserError: a layer that is not ours returns something else than (T, B, C).
+    """
+    if output.shape[:2] != real.shape:
+        raise UserError(f"a layer returns {tuple(output.shape)} for {tuple(real.shape)} positions: not (T, B, C)")
+    return output.detach()[real]
 
 
 def layers_of(trace: Trace) -> Iterator[tuple[str, int, Tensor, Any]]:
@@ -329,3 +345,11 @@ def identity(signature: str) -> dict[str, str]:
     name, _, options = fields["connection"].rstrip(")").partition("(")
     known = {"connection": name, "layers": fields["layers"], "init": fields["init"]}
     return known | ({"options": options} if options else {})
+
+
+def identity_of_model(model: nn.Module, arch: str) -> dict[str, str]:
+    """Return `identity` of a model; one that is not ours is named after its architecture."""
+    if signature := getattr(model, "signature", None):
+        return identity(signature)
+    layers = "-".join(str(len(stack)) for stack in stacks_of(model).values())
+    return {"connection": f"{ARCH}{arch}", "layers": layers, "init": "its own"}

@@ -2,7 +2,7 @@
 
 The three that the paper compares have three hues of Okabe and Ito's palette, which colour-blind readers tell apart;
 the others have colours of Paul Tol's. No two connections share colour, dash and marker. Names that are not here, such
-as those of your own connections, get theirs from the name, so that adding one changes no other.
+as those of your own methods, get theirs from the name, so that adding one changes no other.
 """
 
 import contextlib
@@ -70,7 +70,7 @@ SETTINGS = {
 
 def label(connection: str) -> str:
     """Return the connection's name as the papers write it."""
-    return STYLES[connection][0] if connection in STYLES else connection
+    return STYLES[connection][0] if connection in STYLES else connection.removeprefix("arch:")
 
 
 def colour(connection: str) -> str:

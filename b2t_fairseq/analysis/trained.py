@@ -51,19 +51,19 @@ def measure(
     if data is None:
         raise UserError(f"--data is missing: the prepared folder that {path} was trained on")
     model, task = load(path, data, trust_checkpoint)
-    return measured(probe, model, first_batch(task, model, subset, tokens), context, point_layers)
+    return measured(probe, model, first_batch(task, model, subset, tokens), context, point_layers, arch_of(state))
 
 
 def load(path: str, data: str, trust_checkpoint: bool = False) -> tuple[nn.Module, Any]:
     """Return model and task of a checkpoint.
 
     Raises:
-        UserError: no such folder, a checkpoint that is not to be trusted, or a model that is not one of ours.
+        UserError: no such folder, a checkpoint that is not to be trusted, or a model that is not a Transformer.
     """
     if not Path(data).is_dir():
         raise UserError(f"--data {data}: no such folder; it takes the prepared folder of the training")
     # a path that a language model's data set reads, and that is not taken on a checkpoint's word: fairseq's default
-    overrides: dict[str, Any] = {"data": data, "plasma_path": "/tmp/plasma"}
+    overrides: dict[str, Any] = {"data": data, "plasma_path": "/tmp/plasma", "checkpoint_activations": False}
     if (Path(data) / "config.yaml").is_file():  # speech
         overrides["config_yaml"] = "config.yaml"
     if trust_checkpoint:
@@ -73,7 +73,14 @@ def load(path: str, data: str, trust_checkpoint: bool = False) -> tuple[nn.Modul
         stacks_of(models[0])
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return models[0].float(), task
+    return models[0].float().eval(), task
+
+
+def arch_of(state: Mapping[str, Any]) -> str:
+    """Return the name of a checkpoint's architecture."""
+    model = (state.get("cfg") or {}).get("model") or state.get("args")
+    get = model.get if isinstance(model, Mapping) else lambda name: getattr(model, name, None)
+    return str(get("arch") or get("_name"))
 
 
 def origin(state: Mapping[str, Any]) -> dict[str, int]:

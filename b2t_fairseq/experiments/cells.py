@@ -20,8 +20,8 @@ from typing import Any
 from ..common import machine
 from ..common.command_line import depths, ours, shown
 from ..common.errors import UserError
-from ..connections import get_connection
 from ..evaluation.score import Score
+from ..models import methods
 from . import report
 from .jobs.progress import History, training_counter
 from .jobs.runner import Chain, Command, fingerprint
@@ -93,15 +93,22 @@ class Cell:
     @cached_property
     def architecture(self) -> list[str]:
         """Return the options of the model."""
-        return [*self.task.architecture(self.connection, depths(self.layers)), *self.task.train(self.data)[1]]
+        named = self.task.architecture(self.connection, depths(self.layers))
+        return [*named, *self.task.train(self.data)[1]]
+
+    @property
+    def code(self) -> list[str]:
+        """Return the options that import a method of the user's; none for ours."""
+        return methods.code_options(self.connection)
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash all that decides the cell's numbers."""
         blocks = {"train": self.train, "average": self.recipe["average"], "evaluate": self.recipe[self.task.command]}
         options = [f"{block} {key} {value}" for block, keys in blocks.items() for key, value in sorted(keys.items())]
-        init = get_connection(self.connection).default_init
-        return fingerprint(FORMAT, self.task.name, self.task.content(), init, *self.architecture, *options, *self.tests)
+        key = methods.code_key(self.connection)
+        method = [methods.default_init(self.connection), *([key] if key else []), *self.architecture]
+        return fingerprint(FORMAT, self.task.name, self.task.content(), *method, *options, *self.tests)
 
     @property
     def tests(self) -> Sequence[str]:
@@ -111,7 +118,7 @@ class Cell:
     @property
     def folder(self) -> Path:
         """Return the cell's folder."""
-        return self.root / f"{self.connection}-{self.layers}-{self.fingerprint[:8]}"
+        return self.root / f"{methods.word(self.connection)}-{self.layers}-{self.fingerprint[:8]}"
 
     @property
     def averaged(self) -> Path:
@@ -127,7 +134,7 @@ class Cell:
         """Return the commands: training, averaging, one evaluation for each test set."""
         data, _ = self.task.train(self.data)
         checkpoints = self.folder / "checkpoints"
-        what = [*self.architecture, *flags(self.train)]
+        what = [*self.architecture, *flags(self.train), *self.code]
         prepared = self.preprocess.fingerprint if self.preprocess else self.task.fingerprint()
         arguments = ours("train", *data, "--save-dir", str(checkpoints), *what)
         count, total = training_counter(), int(self.train["max-update"])
@@ -139,7 +146,7 @@ class Cell:
         commands.append(average)
         for test in self.tests:
             block, label = flags(self.recipe[self.task.command]), f"evaluate {self.name} {test}"
-            arguments = self.task.evaluate(self.data, self.averaged, test, block)
+            arguments = self.task.evaluate(self.data, self.averaged, test, [*block, *self.code])
             total, count = self.task.progress(self.data, test)
             log = self.evaluation_log(test).stem
             commands.append(Command(label, arguments, self.folder, log, total, count, depends=average.fingerprint))
@@ -170,7 +177,7 @@ class Cell:
 
     def anywhere(self, arguments: Sequence[str]) -> list[str]:
         """Return arguments that name no folder of this machine: the cells' own is `runs/…` everywhere."""
-        return [argument.replace(str(self.root), f"runs/{self.root.name}") for argument in arguments]
+        return [methods.anywhere(a).replace(str(self.root), f"runs/{self.root.name}") for a in arguments]
 
     def finish(self, counts: Mapping[str, int], threads: int) -> Row | None:
         """Score the finished chain, write the row, and return it; None, and no row, after an accident.
@@ -197,7 +204,7 @@ class Cell:
         row = self.facts() | {
             "failure": failure,
             "scores": report.by_name(scores),
-            "signature": signature(self.averaged) if scores else None,
+            "signature": self.signature() if scores else None,
             "parameters": history.parameters,
             "counts": dict(counts),
             "unigram": round(level, 4),
@@ -216,6 +223,10 @@ class Cell:
                 hypotheses[test] = lines
         write_row(self.folder, row, hypotheses)
         return self.row()
+
+    def signature(self) -> str:
+        """Return the signature that the averaged checkpoint carries; an architecture that is not ours has its name."""
+        return self.connection if methods.is_arch(self.connection) else signature(self.averaged)
 
     def facts(self) -> Row:
         """Return what names the cell."""

@@ -22,6 +22,7 @@ from ..common.errors import UserError
 from ..common.files import write_atomically, write_record
 from ..corpora.fetching.prepared import TestSet, read_prepared
 from ..evaluation.score import Score
+from ..models.methods import add_code_options, code_options
 from .jobs.progress import Display, History
 from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .jobs.supervision import FAILED, TRAINING, recorded
@@ -47,6 +48,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     several = "a training's folder; with several, one table, and where the metric has a test, each against the first"
     add("--run", action="append", required=True, type=Path, metavar="DIR", help=several)
     add("--data", type=Path, metavar="DIR", help="what scripts/prepare_CORPUS.sh made (default: data/CORPUS)")
+    add_code_options(add)
     add("--tests", metavar="A,B", help="test sets (default: the paper's)")
     add("--config", metavar="FILE", help="recipe (default: configs/paper/CORPUS.yaml)")
     add("--dry-run", action="store_true", help="print the commands, run none")
@@ -97,7 +99,8 @@ def chain(options: argparse.Namespace, run: Path) -> Chain:
     for test, prepared in tests.items():
         block = flags(merged(options.recipe, task.command, test))
         where = [str(options.data), "--path", str(averaged), "--gen-subset", prepared.subset]
-        arguments = ours(task.command, *where, *block, *options.further)
+        code = code_options(str(recorded(run, TRAINING).get("connection")))
+        arguments = ours(task.command, *where, *block, *code, *options.further)
         counter = task.sentence_counter()
         counted = (
             {"total": max(1, len(references(task, prepared))), "count": counter} if counter and is_prepared else {}

@@ -16,6 +16,7 @@ from ..analysis import during_training
 from ..analysis.probes import default_layers
 from ..common.command_line import ours
 from ..common.files import read_records, replacing, write_atomically
+from ..models import methods
 from .jobs.progress import Display
 from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .published import Target
@@ -151,7 +152,9 @@ def depth_check(target: Target, scale: Scale) -> list[DepthCheck]:
     models, seed = scale.models(target.models()), str(scale.options.seeds[0])
     names, depths = (list(dict.fromkeys(column)) for column in zip(*models, strict=True))
     arguments = "--connections", ",".join(names), "--layers", ",".join(depths), "--seed", seed
-    key = fingerprint(*arguments)
+    code = methods.code_key(*names)
+    key = fingerprint(*arguments, *([code] if code else []))
+    arguments += tuple(methods.code_options(*names))
     return [DepthCheck(f"depth-{key}", arguments, scale.root / f"depth-{key}")]
 
 
@@ -161,8 +164,10 @@ def fresh(target: Target, scale: Scale) -> list[Measurement]:
     for connection, layers in scale.models(target.models()):
         model, where = scale.fresh_model(target, connection, layers)
         which = decoder_layers(target, layers)
-        name = "-".join([target.probe, connection, layers, where, *which[1:], seed])
-        arguments = target.probe, *model, *which, "--seed", seed
+        code = methods.code_key(connection)
+        parts = [target.probe, methods.word(connection), layers, where, *([code] if code else []), *which[1:], seed]
+        name = "-".join(parts)
+        arguments = target.probe, *model, *which, "--seed", seed, *methods.code_options(connection)
         made.append(Measurement(name, arguments, scale.root / "probes"))
     return made
 
@@ -178,8 +183,9 @@ def trained(target: Target, scale: Scale) -> list[Measurement]:
     made = []
     for cell in scale.trained_cells(target):
         checkpoint, data = cell.folder / "averaged.pt", scale.data_of(cell)
-        name = f"{target.probe}-{cell.connection}-{cell.layers}-trained-{cell.fingerprint}"
-        arguments = target.probe, "--path", str(checkpoint), "--data", str(data)
+        name = f"{target.probe}-{methods.word(cell.connection)}-{cell.layers}-trained-{cell.fingerprint}"
+        code = methods.code_options(cell.connection)
+        arguments = target.probe, "--path", str(checkpoint), "--data", str(data), *code
         made.append(Measurement(name, arguments, cell.folder, checkpoint))
     return made
 
@@ -188,7 +194,7 @@ def during(target: Target, scale: Scale) -> list[DuringTraining]:
     """Return what the trainings of a target's cells measure themselves, of the first seed."""
     return [
         DuringTraining(
-            f"{target.probe}-{cell.connection}-{cell.layers}-during-{cell.fingerprint}",
+            f"{target.probe}-{methods.word(cell.connection)}-{cell.layers}-during-{cell.fingerprint}",
             (),
             cell.folder,
             cell.folder / "checkpoints" / during_training.FILE,

@@ -11,6 +11,7 @@ from ..common.command_line import ours
 from ..common.errors import UserError
 from ..common.files import read_record, write_record
 from ..connections import get_connection
+from ..models.methods import code_key, code_options
 from .costs import gpu_hours
 from .jobs.runner import Chain, Command, fingerprint
 from .recipes import Block, merged, read_paper_recipe, training_options
@@ -46,8 +47,9 @@ def fingerprint_of(
     blocks = {"train": train, "average": recipe["average"]}
     blocks |= {test: merged(recipe, task.command, test) for test in corpus.tests}
     options = [f"{name} {key} {value}" for name, block in blocks.items() for key, value in sorted(block.items())]
-    init = get_connection(connection).default_init
-    return fingerprint(FORMAT, "paper", corpus.name, connection, layers, init, str(tokens), *options, *further)
+    key = code_key(connection)
+    method = [connection, layers, get_connection(connection).default_init, *([key] if key else [])]
+    return fingerprint(FORMAT, "paper", corpus.name, *method, str(tokens), *options, *further)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class PaperCell:
     def options(self) -> list[str]:
         """Return the options of `paper-train`, after the corpus."""
         what = ["--connection", self.connection, "--layers", self.layers, "--seed", str(self.seed), "--evaluate"]
+        what += code_options(self.connection)
         where = ["--output", str(self.folder), *(["--data", self.data] if self.data else [])]
         return [*what, *where, *(["--", *self.further] if self.further else [])]
 

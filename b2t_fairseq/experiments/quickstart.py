@@ -19,7 +19,8 @@ from pathlib import Path
 from ..common.command_line import Parser, forget_import_time_logging
 from ..common.errors import UserError
 from ..common.files import locked, write_atomically
-from ..connections import CONNECTIONS, get_connection
+from ..connections import CONNECTIONS
+from ..models.methods import METHODS, add_code_options, parse_methods
 from . import report
 from .cells import Cell, check_depths, cores, prepared_data
 from .jobs.progress import Display, History
@@ -58,7 +59,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", metavar="PATH", help="your own corpus, in the layout the task reads (default: the embedded corpus)")
-    add("--connections", default="post,pre,b2t", metavar="A,B", help="what to compare (default: %(default)s)")
+    what = f"what to compare: {METHODS} (default: %(default)s)"
+    add("--connections", default="post,pre,b2t", metavar="A,B", help=what)
+    add_code_options(add)
     add("--layers", default=task.layers, metavar="N-M", help="layers of each stack (default: %(default)s)")
     add("--updates", type=int, metavar="N", help="training updates (default: the recipe's max-update)")
     add("--config", metavar="FILE", help=f"recipe (default: configs/laptop/{task.recipe_name})")
@@ -67,16 +70,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="print every command, run none")
     task.add_options(add)
     options = parser.parse_args(arguments)
-    options.connections = [name.strip() for name in options.connections.split(",") if name.strip()]
     check_depths(options.layers, task)
     for name, least in (("updates", 1), ("vocab_size", 10), ("jobs", 1)):
         value = getattr(options, name, None)
         if value is not None and value < least:
             parser.error(f"--{name.replace('_', '-')} {value}: must be at least {least}")
-    if not options.connections or len(set(options.connections)) < len(options.connections):
-        parser.error("--connections needs different names, as in post,pre,b2t")
-    for name in options.connections:
-        get_connection(name)  # refuses an unknown one
+    options.connections = parse_methods(options.connections, "--connections")
     options.config = options.config or str(task.default_recipe(options))
     options.recipe = read_recipe(options.config, task.blocks, CONNECTIONS)
     return options

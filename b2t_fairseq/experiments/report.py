@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..analysis import style
 from ..common.files import replacing, write_atomically
 from ..evaluation.score import Score, line
 from .jobs.progress import History
@@ -88,7 +89,8 @@ def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> Non
     for name, history in histories.items():
         for axis, curve, mark in ((axes[0], history.train, ""), (axes[1], history.valid, ".")):
             points = sorted(curve.items())
-            axis.plot([x for x, _ in points], [y for _, y in points], label=name, marker=mark, linewidth=1.4)
+            look = {"color": style.colour(name), "label": style.label(name)}
+            axis.plot([x for x, _ in points], [y for _, y in points], marker=mark, linewidth=1.4, **look)
     for axis, name in zip(axes, ("training", "validation"), strict=True):
         axis.set(title=f"{name}, {title}", xlabel="updates", ylabel="negative log-likelihood (bits per token)")
         axis.grid(alpha=0.3)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from ..common.command_line import Parser, forget_import_time_logging, positive
 from ..common.errors import UserError
 from ..common.files import locked
-from ..connections import get_connection
+from ..models.methods import METHODS, add_code_options, parse_methods
 from .published import TARGETS, Target, get_target
 from .scale import Scale
 from .scales import LaptopScale, PaperScale
@@ -36,6 +36,7 @@ examples:
   b2t-fairseq reproduce table1 --dry-run             what would be run, and how long it takes
   b2t-fairseq reproduce table1 figure5 --seeds 1     one seed, at laptop scale, on the embedded corpus
   b2t-fairseq reproduce table1 --data multi30k       on parallel text of your own
+  b2t-fairseq reproduce methods figure3 --connections post,b2t,mine --connection-module mine.py
   b2t-fairseq reproduce all --report                 the report of what is done, training nothing
   b2t-fairseq reproduce table1 --scale paper --launcher slurm"""
 
@@ -54,7 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seeds", metavar="1,2,3", help="seeds of the trainings (default: 1,2,3; at paper scale 1)")
     add("--jobs", type=positive, metavar="N", help="trainings at a time (default: one a core; at paper scale 1)")
     add("--data", metavar="DIR", help="your own corpus for all targets, which must be of one task")
-    add("--connections", metavar="A,B", help="only these methods of each table and figure, or others")
+    add("--connections", metavar="A,B", help=f"only these methods of each table and figure, or others: {METHODS}")
     add("--depths", metavar="N-M,…", help="only these depths of each table and figure")
     add("--updates", type=positive, metavar="N", help="training updates (default: the target's)")
     add("--output", metavar="DIR", help="where cells are (default: runs) and, if given, results and report, too")
@@ -62,16 +63,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--recompute", action="store_true", help="let no row count that came with this copy of the project")
     add("--dry-run", action="store_true", help="print the plan with estimated times, run nothing")
     add("--report", action="store_true", help="write the report of what is done, train nothing")
+    add_code_options(add)
     options, further = parser.parse_known_args(arguments)
     options.targets = find_targets(options.targets)
     options.task_words = task_words(options, further)
     options.seeds = whole_numbers(options.seeds, "--seeds") if options.seeds else default_seeds(options.scale)
     if options.connections is not None:
-        options.connections = [name.strip() for name in options.connections.split(",") if name.strip()]
-        if not options.connections or len(set(options.connections)) < len(options.connections):
-            parser.error("--connections needs different names, as in post,pre,b2t")
-        for name in options.connections:
-            get_connection(name)  # refuses an unknown one
+        options.connections = parse_methods(options.connections, "--connections")
     if options.depths is not None:
         options.depths = [depth.strip() for depth in options.depths.split(",")]
         check_depths(options.depths, options.targets)

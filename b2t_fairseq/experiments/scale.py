@@ -59,7 +59,7 @@ class Scale(ABC):
     def write_report(self) -> list[str]:
         """Write the report of all that is among the results; return the lines that say where."""
         missing = list(dict.fromkeys(line for target in self.targets for line in self.missing_of(target)))
-        written = reporting.write(self.results, self.report_folder, missing)
+        written = reporting.write(self.results, self.report_folder, missing, self.options.connections or ())
         return [*(f"not done yet: {line}" for line in missing), *written]
 
     @abstractmethod

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..models.methods import is_arch
 from . import measurements, significance
 from .cells import Cell, check_depths, cores
 from .jobs.progress import Display
@@ -35,6 +36,11 @@ class LaptopScale(Scale):
     def wanted(self, target: Target) -> list[Wanted]:
         """Return the cells that a target asks for; a figure of fresh models asks for none."""
         settings, seeds = target.laptop, self.options.seeds
+        if "probe_interval" in settings and (others := [n for n in self.options.connections or [] if is_arch(n)]):
+            raise UserError(
+                f"{target.name} measures models while they train, and {others[0]} has no --probe-interval: leave it "
+                "out of --connections here, and use `b2t-fairseq analyze` on its checkpoints"
+            )
         recipe = settings.get("data_recipe" if self.options.data else "recipe")
         updates = self.options.updates or (None if self.options.data else settings.get("updates"))
         probing = {"probe-interval": settings["probe_interval"]} if "probe_interval" in settings else {}
@@ -159,6 +165,8 @@ class PaperScale(Scale):
     def cells_of(self, target: Target) -> list[PaperCell]:
         """Return the cells that a target asks for: those of its tables; the recipe's own depths and updates."""
         task, corpus = PAPER_CORPORA[target.corpus]
+        if others := [name for name in self.options.connections or [] if is_arch(name)]:
+            raise UserError(f"{others[0]}: --scale paper has connections alone: train it by fairseq-train")
         if target.variants != [{}]:
             raise UserError(
                 f"{target.name} varies the training and has no form at paper scale: leave out --scale paper"

@@ -19,6 +19,7 @@ from ..common.command_line import Parser, ours, shown
 from ..common.errors import UserError
 from ..common.processes import run
 from ..connections import get_connection
+from ..models.methods import add_code_options, code_options
 from . import evaluate
 from .batch import Batch, keep_batch
 from .jobs.supervision import DIVERGED, Watch, supervise, torchrun
@@ -51,6 +52,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="method (default: %(default)s); python -m b2t_fairseq.connections lists them",
     )
+    add_code_options(add)
     add("--layers", metavar="N-M", help=f"depth; {known}")
     kinds = (
         "paper: the paper's values; released: those of its authors' code; own: a schedule of the method's own authors"
@@ -113,6 +115,7 @@ def plan(options: argparse.Namespace) -> Training:
         *flags(train),
         *("--update-freq", str(batch.update_freq), "--distributed-world-size", str(gpus * nodes)),
         *("--seed", str(options.seed), *PRECISIONS[options.precision]),
+        *code_options(options.connection),
         *options.further,
     ]
     worker = ours("train", *fairseq)
@@ -202,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = supervise(training.command, options.output, training.watch, facts(options, training))
     if options.evaluate and status in (0, DIVERGED) and os.environ.get("SLURM_NODEID", "0") == "0":
         rows = ["--run", str(options.output), "--data", options.data, "--config", str(options.config)]
+        rows += code_options(options.connection)
         evaluate.main([options.task, *rows, *(["--", "--cpu"] if "--cpu" in options.further else [])])
     return status
 

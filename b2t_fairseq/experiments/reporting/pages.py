@@ -6,6 +6,7 @@ Whatever is among the results is shown, by whichever command it was made. Cells 
 updates are a group; each group is a table or picture of its own, so that scales never mix.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from ...analysis import depth_check, style
 from ...analysis import figures as probe_figures
 from ...common.files import read_records
+from ...models.methods import is_own
 from .. import findings, significance
 from ..published import Target, all_targets, elsewhere
 from ..rows import Results, Row, describe, identity
@@ -35,15 +37,16 @@ Group = tuple[str, str, int | None]
 Groups = Mapping[Group, Sequence[Row]]
 
 
-def write(results: Results, folder: Path, missing: Sequence[str] = ()) -> list[str]:
+def write(results: Results, folder: Path, missing: Sequence[str] = (), wanted: Sequence[str] = ()) -> list[str]:
     """Write the report; return the lines that say where it is.
 
     Args:
         results: of one scale.
         folder: where the report goes.
         missing: what the command's targets still lack.
+        wanted: methods that the command names, which are shown beside those of each target.
     """
-    report = Report(results, folder)
+    report = Report(results, folder, wanted)
     report.open(missing)
     report.add_findings()
     for target in all_targets():
@@ -66,9 +69,10 @@ class Report:
         pictures: the folder of the figures.
     """
 
-    def __init__(self, results: Results, folder: Path):
+    def __init__(self, results: Results, folder: Path, wanted: Sequence[str] = ()):
         self.results, self.scale = results, results.folder.name
         self.rows = newest(results.rows().values())
+        self.wanted = wanted
         self.document = Document(f"{TITLE} ({self.scale} scale)")
         self.pictures = folder / "figures" / self.scale
         self.pictures.mkdir(parents=True, exist_ok=True)
@@ -115,9 +119,22 @@ class Report:
         for note in target.notes:
             self.document.add(Text(note, is_note=True))
 
+    def models_of(self, models: Sequence[tuple[str, str]], made: Iterable[Row]) -> list[tuple[str, str]]:
+        """Return a target's (connection, layers), and behind them those of the user's methods that were made.
+
+        Args:
+            models: the target's own.
+            made: rows or records, with "connection" and "layers".
+        """
+        depths = {layers for _, layers in models}
+        others = {(row["connection"], row["layers"]) for row in made if row["layers"] in depths}
+        others = {model for model in others if is_own(model[0]) or model[0] in self.wanted}
+        return [*models, *sorted(others - set(models))]
+
     def groups_of(self, target: Target) -> dict[Group, list[Row]]:
         """Return the rows that belong to a target, by group; first the group that the target itself asks for."""
-        models, groups = set(target.trained_models()), {}
+        mine = [row for row in self.rows if row["task"] == target.task]
+        models, groups = set(self.models_of(target.trained_models(), mine)), {}
         for row in self.rows:
             is_varied = "+" in row["recipe"]
             if row["task"] != target.task or (row["connection"], row["layers"]) not in models:
@@ -138,10 +155,14 @@ class Report:
         """Return the file of a target's picture for a group."""
         return self.pictures / ("-".join([target.name, *map(str, group)]) + ".svg")
 
+    def score_table(self, target: Target, rows: Sequence[Row]) -> Table:
+        """Return the scores of a target's methods, and of the user's."""
+        return score_table(target, rows, self.models_of(target.models(), rows))
+
     def add_table(self, target: Target, groups: Groups) -> bool:
         """Add a table for each group, ours beside the published scores."""
         for group, rows in groups.items():
-            self.document.add(Heading(self.describe(group), 3), score_table(target, rows))
+            self.document.add(Heading(self.describe(group), 3), self.score_table(target, rows))
         if not groups and target.rows:
             lines = [[row.label, row.layers, *published_cells(target, row)] for row in target.rows]
             self.document.add(Table(["method", "layers", *published_head(target)], lines))
@@ -158,7 +179,8 @@ class Report:
         """Add loss curves, a picture for each group."""
         kinds, made = ["train", "valid"] if target.curve == "both" else [target.curve], False
         for group, rows in groups.items():
-            by_name = {name: [row for row in rows if row["connection"] == name] for name in target.connections}
+            names = dict.fromkeys(name for name, _ in self.models_of(target.trained_models(), rows))
+            by_name = {name: [row for row in rows if row["connection"] == name] for name in names}
             by_name = {name: mine for name, mine in by_name.items() if mine}
             path, made = self.picture(target, group), True
             figures.draw_curves(by_name, kinds, unigram(rows), path)
@@ -181,15 +203,15 @@ class Report:
 
         `cell` is the fingerprint of a model that was trained.
         """
-        models = set(target.models() if when == "fresh" else target.trained_models())
         records = []
-        for path in sorted((self.results.folder / "probes").glob(f"{target.probe}-*.jsonl")):
+        for path in newest_code((self.results.folder / "probes").glob(f"{target.probe}-*.jsonl")):
             made = next((word for word in ("trained", "during") if f"-{word}-" in path.name), "fresh")
             if made == when:
                 about = {"cell": path.stem.rpartition("-")[2], "path": None}
-                mine = [record for record in read_records(path) if (record["connection"], record["layers"]) in models]
-                records += [record | about for record in mine if is_wanted(record, target)]
-        order = list(dict.fromkeys(name for name, _ in target.models()))
+                records += [record | about for record in read_records(path) if is_wanted(record, target)]
+        models = self.models_of(target.models() if when == "fresh" else target.trained_models(), records)
+        order = list(dict.fromkeys(name for name, _ in models))
+        records = [record for record in records if (record["connection"], record["layers"]) in models]
         return sorted(records, key=lambda record: order.index(record["connection"]))
 
     def add_fresh(self, target: Target, _: Groups) -> bool:
@@ -260,7 +282,7 @@ class Report:
             plain = group[0], group[1].partition("+")[0], group[2]
             for which in (plain, group):
                 if which in groups:
-                    self.document.add(Heading(self.describe(which), 3), score_table(target, groups[which]))
+                    self.document.add(Heading(self.describe(which), 3), self.score_table(target, groups[which]))
                     made = True
         return made
 
@@ -304,6 +326,12 @@ def newest(rows: Iterable[Row]) -> list[Row]:
     """Return the rows, of several versions of one cell the one that was made last."""
     dated = sorted(rows, key=lambda row: str(row["machine"].get("date")))
     return list({identity(row): row for row in dated}.values())
+
+
+def newest_code(paths: Iterable[Path]) -> list[Path]:
+    """Return files of measurements; of a method of the user's that was edited the one that was made last."""
+    dated = sorted(paths, key=lambda path: path.stat().st_mtime)
+    return sorted({re.sub(r"-[0-9a-f]{12}(?=-\d+\.jsonl$)", "", path.name): path for path in dated}.values())
 
 
 def title_of(name: str) -> str:

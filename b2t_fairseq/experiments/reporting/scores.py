@@ -14,14 +14,14 @@ from .document import Table
 PUBLISHED = {FAILED: "training failed", MISSING: "not in our copy"}
 
 
-def score_table(target: Target, rows: Sequence[Row]) -> Table:
+def score_table(target: Target, rows: Sequence[Row], models: Sequence[tuple[str, str]]) -> Table:
     """Return a line for each method and depth: ours, whether it trained, and the published scores."""
     metrics = TASKS[target.task].metrics
     tests = list(dict.fromkeys(test for row in rows for test in row["scores"]))
     columns = [(test, metric) for test in tests for metric in metrics]
     head = ["method", "layers", "seeds", *(f"{metric} {test}" for test, metric in columns), "valid loss, bits"]
     lines = []
-    for connection, layers in target.models():
+    for connection, layers in models:
         mine = [row for row in rows if (row["connection"], row["layers"]) == (connection, layers)]
         if not mine:
             continue

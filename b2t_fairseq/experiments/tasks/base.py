@@ -278,11 +278,17 @@ class Task(ABC):
         """Return the flags of the narrow model: `--arch` and, for depths without a name, the options for layers."""
         from fairseq.models import ARCH_MODEL_REGISTRY
 
+        from ...models import methods
+
         def named(layers: str) -> str:
             return f"{self.architecture_stem}_{connection}_{layers.replace('-', '_')}_tiny"
 
         if named("-".join(map(str, depths))) in ARCH_MODEL_REGISTRY:
             return ["--arch", named("-".join(map(str, depths)))]
+        if methods.is_arch(connection):
+            sizes = methods.sizes_like(f"{self.architecture_stem}_post_{self.layers.replace('-', '_')}_tiny", depths)
+            flags = [word for name, size in sizes.items() for word in (f"--{name.replace('_', '-')}", str(size))]
+            return ["--arch", connection.removeprefix(methods.ARCH), *flags]
         sides = ("encoder", "decoder") if len(depths) == 2 else ("decoder",)
         deeper = [word for side, depth in zip(sides, depths, strict=True) for word in (f"--{side}-layers", str(depth))]
         return ["--arch", named(self.layers), *deeper]

@@ -30,7 +30,9 @@ def _make_parse(original):
         early.add_argument("--connection-module")
         options, rest = early.parse_known_args(input_args)
         if options.connection_module:
-            import_connection_module(options.connection_module)
+            from ...models.methods import MODULE, import_code  # not earlier: models are built on patched fairseq
+
+            import_code(MODULE, options.connection_module)
             if "--max-update" not in parser._option_string_actions:
                 input_args = rest  # a command that does not train has no options of the model's
         return original(parser, input_args, *args, **kwargs)
