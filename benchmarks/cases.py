@@ -6,9 +6,12 @@ Ours and stock get the same fairseq options; only the architecture differs, and 
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from b2t_fairseq.checkpoints.loading import load_checkpoint
+from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.connections import CONNECTIONS
+from b2t_fairseq.models import methods
 
 from .sides import Side
 
@@ -17,6 +20,10 @@ HEADS = {64: 4, 128: 4, 512: 8}
 TRANSLATION = ("--task=translation", "--source-lang=src", "--target-lang=tgt")
 LOSS, LOSS_LM = "label_smoothed_cross_entropy", "cross_entropy"
 UPDATE = ("--optimizer=adam", "--adam-betas=(0.9, 0.98)", "--lr=1e-5", "--clip-norm=1.0")
+METHOD, CHECKPOINT = "growth-connection-", "checkpoint:"  # before the method, or the file, in a case's name
+SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
+#: what a checkpoint says of its method
+OF_METHOD = ("connection", "connection_options", "norm", "share_layers", "unique_layers")
 BF16 = ("--amp",)  # on a CPU autocast to bfloat16
 
 
@@ -144,12 +151,56 @@ def other_cases() -> Iterable[Case]:
         yield Case(f"growth-tokens-{tokens}", *sides)
     for connection in CONNECTIONS:
         if connection != "post":
-            sides = (training(arch_of(name), 18, 64, 1024) for name in (connection, "post"))
-            yield Case(f"growth-connection-{connection}", *sides)
+            yield method_case(connection)
     products = {shape for width in (128, 512) for tokens in (1024, 4096) for shape in shapes(width, tokens)}
     for m, k, n in sorted(products):
         sides = (Side(kind, "products", {"shapes": [[m, k, n]], "dtype": kind}) for kind in ("bfloat16", "float32"))
         yield Case(f"gemm-{m}x{k}x{n}", *sides)
+
+
+def method_case(method: str) -> Case:
+    """Return the case of a connection, or of `arch:NAME`, which is trained without our plugin if it is stock."""
+    post, code = training(arch_of("post"), 18, 64, 1024), methods.code_options(method)
+    if not methods.is_arch(method):
+        return Case(f"{METHOD}{method}", training(arch_of(method), 18, 64, 1024, *code), post)
+    arch = methods.check_method(method).removeprefix(methods.ARCH)
+    ours = training(arch, 18, 64, 1024, *code, name=arch)
+    return Case(f"{METHOD}{method}", replace(ours, plugin=bool(code)), post)
+
+
+def with_own(cases: dict[str, Case], wanted: Iterable[str]) -> dict[str, Case]:
+    """Return the cases with those of the user's connections, and of the architectures that words name."""
+    own = [name for name in methods.OWN if name in CONNECTIONS]
+    own += [word.removeprefix(METHOD) for word in wanted if word.startswith(f"{METHOD}{methods.ARCH}")]
+    made = [method_case(name) for name in own]
+    made += [checkpoint_case(word) for word in wanted if word.startswith(CHECKPOINT)]
+    return cases | {case.name: case for case in made}
+
+
+def checkpoint_case(name: str) -> Case:
+    """Return the case `checkpoint:FILE`: the training of a translation model like that, and of Post-LN of its sizes.
+
+    Raises:
+        UserError: no such file, or another model than a translation model.
+    """
+    state = load_checkpoint(name.removeprefix(CHECKPOINT))
+    model = (state.get("cfg") or {}).get("model") or state.get("args")
+    get = lambda key: model.get(key) if isinstance(model, dict) else getattr(model, key, None)  # noqa: E731
+    wide = [f"{side}_{size}" for side in ("encoder", "decoder") for size in SIZES]
+    if not all(isinstance(get(key), int) for key in wide):
+        raise UserError(f"{name}: only a translation model's speed can be compared: it names no {' or '.join(SIZES)}")
+    same = option_words({key: get(key) for key in wide})
+    method = {key: get(key) for key in OF_METHOD}
+    connection = method["connection"]
+    arch = arch_of(methods.check_method(connection)) if connection else str(get("arch"))
+    code = methods.code_options(connection or arch)
+    ours = training(arch, 6, 512, 1024, *same, *option_words(method), *code, name=connection or arch)
+    return Case(name, ours, training(arch_of("post"), 6, 512, 1024, *same))
+
+
+def option_words(values: dict[str, object]) -> list[str]:
+    """Return values as options of fairseq-train; those that are not set are left out."""
+    return [f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value not in (None, "", 0)]
 
 
 CASES = {case.name: case for case in (*training_cases(), *decoding_cases(), *other_cases())}

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from b2t_fairseq.common.command_line import Parser, not_negative, positive
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.machine import busy, machine
+from b2t_fairseq.models.methods import add_code_options
 
 from . import cases as all_cases
 from . import report
@@ -19,8 +20,10 @@ from .compare import best_speed, compare
 from .sides import Side, SideFailed
 
 EPILOG = """CASE is a name, the beginning of names (train, train-18-18, decode) or a pattern ('train-*-fused'); --list
-prints them. Without CASE: {default}. Pairs of figures are ours / what it is compared with; a ratio above 1 is faster.
-Ctrl-C keeps the cases that are finished."""
+prints them. A method of yours is growth-connection-NAME, with --connection-module; a fairseq architecture is
+growth-connection-arch:NAME, and the model of a checkpoint checkpoint:FILE, against Post-LN of its sizes. Without CASE:
+{default}. Pairs of figures are ours / what it is compared with; a ratio above 1 is faster. Ctrl-C keeps the cases that
+are finished."""
 
 
 def parser() -> Parser:
@@ -42,6 +45,7 @@ def parser() -> Parser:
     options.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     options.add_argument("--json", metavar="FILE", help="also write everything measured")
     options.add_argument("--markdown", metavar="FILE", help="also write the table")
+    add_code_options(options.add_argument)
     return options
 
 
@@ -52,6 +56,7 @@ def main(arguments: Sequence[str] | None = None, cases: dict[str, Case] = all_ca
         UserError: no such case, or a file cannot be written.
     """
     given = parser().parse_args(arguments)
+    cases = all_cases.with_own(cases, given.cases)
     wanted = list(cases) if given.all else given.cases or all_cases.DEFAULT
     chosen, unknown = all_cases.select(wanted, cases)
     if unknown:

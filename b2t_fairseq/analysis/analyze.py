@@ -5,7 +5,8 @@
     b2t-fairseq analyze growth --arch transformer_lm_pre_16 --data data-bin/wikitext-103 --output growth.jsonl
 
 On checkpoints, on translation models that were never trained, or on any architecture at initialisation, ours, the
-user's or fairseq's own. One batch, no dropout. The records are JSON lines; without --output and --figure they are printed.
+user's or fairseq's own. One batch, no dropout. The records are JSON lines; without --output and --figure they are
+printed.
 """
 
 import argparse

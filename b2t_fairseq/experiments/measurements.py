@@ -165,7 +165,7 @@ def fresh(target: Target, scale: Scale) -> list[Measurement]:
         model, where = scale.fresh_model(target, connection, layers)
         which = decoder_layers(target, layers)
         code = methods.code_key(connection)
-        parts = [target.probe, methods.word(connection), layers, where, *([code] if code else []), *which[1:], seed]
+        parts = [target.probe, methods.word(connection), layers, where, *which[1:], *([code] if code else []), seed]
         name = "-".join(parts)
         arguments = target.probe, *model, *which, "--seed", seed, *methods.code_options(connection)
         made.append(Measurement(name, arguments, scale.root / "probes"))
