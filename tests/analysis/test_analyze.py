@@ -203,8 +203,11 @@ MISTAKES = {
     "growth --connection b2t --tokens 0": "--tokens",
     "growth --connection b2t -- --lr 1": "options after -- go with --arch",
     "growth --arch transformer_b2t_6_6": "--data is missing",
-    "growth --arch transformer --data BIN": "not one of our architectures",
-    "growth --arch foo --data BIN": "not one of our architectures",
+    "growth --arch lstm --data BIN": "the layers of the decoder return no (T, B, C)",
+    "growth --arch fconv --data BIN": "FConvModel has no decoder.layers",
+    "growth --arch foo --data BIN": "fairseq has no architecture 'foo'",
+    "weights --arch transformer_iwslt_de_en --data BIN": "connection 'arch:transformer_iwslt_de_en' has none of its own",
+    "growth --connection post,arch:foo": "fairseq has no architecture 'foo'",
 }
 
 
