@@ -170,7 +170,7 @@ def measured(
     unknown = set(names) - {*probes.PROBES, "weights"}
     if unknown:
         raise UserError(f"unknown probe '{min(unknown)}': choose from {', '.join([*probes.PROBES, 'weights'])}")
-    tokens = int(sample["target"].ne(model.decoder.padding_idx).sum())
+    tokens = int(sample["target"].ne(model.decoder.dictionary.pad()).sum())
     about = {**probes.identity_of_model(model, arch), **context, "tokens": tokens}
     rows = weights.records(model.state_dict(), about["connection"]) if "weights" in names else []
     passing = [name for name in names if name != "weights"]

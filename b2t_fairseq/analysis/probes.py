@@ -144,7 +144,7 @@ def listening(model: nn.Module, sample: Mapping[str, Any], point_layers: Sequenc
     """
     trace = Trace(stacks_of(model))
     tokens = sample["net_input"].get("prev_output_tokens", sample["net_input"]["src_tokens"])
-    trace.real["decoder"] = tokens.ne(model.decoder.padding_idx).T
+    trace.real["decoder"] = tokens.ne(model.decoder.dictionary.pad()).T
 
     def keep_padding(_encoder, _inputs, encoded) -> None:
         padding = encoded["encoder_padding_mask"]
@@ -168,7 +168,7 @@ def listening(model: nn.Module, sample: Mapping[str, Any], point_layers: Sequenc
 def mean_nll(model: nn.Module, sample: Mapping[str, Any]) -> Tensor:
     """Compute the mean negative log-likelihood of a target token, in nats, also of an adaptive softmax."""
     output, target = model(**sample["net_input"])[0], sample["target"].flatten()
-    padding, softmax = model.decoder.padding_idx, getattr(model.decoder, "adaptive_softmax", None)
+    padding, softmax = model.decoder.dictionary.pad(), getattr(model.decoder, "adaptive_softmax", None)
     if softmax is None:
         return F.cross_entropy(output.flatten(0, 1).float(), target, ignore_index=padding)
     head, *tails = zip(*softmax(output, target), strict=True)

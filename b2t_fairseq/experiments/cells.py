@@ -144,13 +144,22 @@ class Cell:
         settle, depends = partial(what_there_is, checkpoints, self.last_checkpoints), commands[-1].fingerprint
         average = Command(f"average {self.name}", arguments, self.folder, "average", depends=depends, settle=settle)
         commands.append(average)
+        return Chain(self.name, [*commands, *self.evaluations(average.fingerprint)])
+
+    def evaluations(self, depends: str) -> list[Command]:
+        """Return the commands that evaluate the averaged checkpoint, one for each test set.
+
+        Args:
+            depends: the fingerprint of what makes the checkpoint.
+        """
+        commands = []
         for test in self.tests:
             block, label = flags(self.recipe[self.task.command]), f"evaluate {self.name} {test}"
             arguments = self.task.evaluate(self.data, self.averaged, test, [*block, *self.code])
             total, count = self.task.progress(self.data, test)
             log = self.evaluation_log(test).stem
-            commands.append(Command(label, arguments, self.folder, log, total, count, depends=average.fingerprint))
-        return Chain(self.name, commands)
+            commands.append(Command(label, arguments, self.folder, log, total, count, depends=depends))
+        return commands
 
     def history(self) -> History:
         """Return the curves in the training's log; empty if there is none."""

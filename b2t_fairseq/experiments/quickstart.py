@@ -23,6 +23,7 @@ from ..connections import CONNECTIONS
 from ..models.methods import METHODS, add_code_options, parse_methods
 from . import report
 from .cells import Cell, check_depths, cores, prepared_data
+from .checkpoint_cells import CHECKPOINT, CheckpointCell, check_file
 from .jobs.progress import Display, History
 from .jobs.runner import Chain, Command, run_chains
 from .recipes import read_recipe
@@ -59,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--data", metavar="PATH", help="your own corpus, in the layout the task reads (default: the embedded corpus)")
-    what = f"what to compare: {METHODS} (default: %(default)s)"
+    what = f"what to compare: {METHODS}, and checkpoint:FILE, which is only evaluated (default: %(default)s)"
     add("--connections", default="post,pre,b2t", metavar="A,B", help=what)
     add_code_options(add)
     add("--layers", default=task.layers, metavar="N-M", help="layers of each stack (default: %(default)s)")
@@ -75,7 +76,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         value = getattr(options, name, None)
         if value is not None and value < least:
             parser.error(f"--{name.replace('_', '-')} {value}: must be at least {least}")
-    options.connections = parse_methods(options.connections, "--connections")
+    options.connections = parse_methods(options.connections, "--connections", {CHECKPOINT: check_file})
     options.config = options.config or str(task.default_recipe(options))
     options.recipe = read_recipe(options.config, task.blocks, CONNECTIONS)
     return options
@@ -92,11 +93,12 @@ class Plan:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Return what is trained: one cell for each connection."""
+        """Return what is trained, one cell for each connection, and the checkpoints that are evaluated."""
         recipe_name = Path(self.options.config).stem
         places = self.task, self.data, self.binarise, self.root
         what = self.options.layers, self.recipe, recipe_name, None, self.options.updates
-        return [Cell(*places, connection, *what) for connection in self.options.connections]
+        kinds = {name: CheckpointCell if name.startswith(CHECKPOINT) else Cell for name in self.options.connections}
+        return [kind(*places, name, *what) for name, kind in kinds.items()]
 
     @cached_property
     def chains(self) -> list[Chain]:
@@ -144,7 +146,7 @@ def work(plan: Plan, seconds: dict[str, float]) -> bool:
         results = [make_row(cell, counts, threads) for cell in plan.cells]
         baselines = plan.task.baselines(plan.data)
         rows = [*results, *(report.Row(name, "baseline", scores=s, checkpoint="none") for name, s in baselines.items())]
-        histories = {cell.connection: cell.history() for cell in plan.cells}
+        histories = {cell.connection: cell.history() for cell in plan.cells if not isinstance(cell, CheckpointCell)}
         write_report(plan, rows, histories, seconds)
     return all(chain.failure is None or chain.failure.startswith("training failed") for chain in plan.chains)
 

@@ -14,7 +14,7 @@ import hashlib
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +156,13 @@ def check_method(method: str) -> str:
     return method
 
 
-def parse_methods(text: str, option: str) -> list[str]:
+def parse_methods(text: str, option: str, others: Mapping[str, Callable[[str], str]] | None = None) -> list[str]:
     """Parse different methods, `post,b2t,mine`.
+
+    Args:
+        text: of the option.
+        option: for the error.
+        others: how names begin that are something else, and what checks them.
 
     Raises:
         UserError: none, one twice, or an unknown one.
@@ -165,7 +170,8 @@ def parse_methods(text: str, option: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise UserError(f"{option} needs different names, as in post,pre,b2t")
-    return [check_method(name) for name in names]
+    checks = [*(others or {}).items(), ("", check_method)]
+    return [next(check for start, check in checks if name.startswith(start))(name) for name in names]
 
 
 def default_init(method: str) -> str:

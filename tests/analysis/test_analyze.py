@@ -206,7 +206,7 @@ MISTAKES = {
     "growth --arch lstm --data BIN": "the layers of the decoder return no (T, B, C)",
     "growth --arch fconv --data BIN": "FConvModel has no decoder.layers",
     "growth --arch foo --data BIN": "fairseq has no architecture 'foo'",
-    "weights --arch transformer_iwslt_de_en --data BIN": "connection 'arch:transformer_iwslt_de_en' has none of its own",
+    "weights --arch transformer_iwslt_de_en --data BIN": "transformer_iwslt_de_en' has none of its own",
     "growth --connection post,arch:foo": "fairseq has no architecture 'foo'",
 }
 

@@ -148,6 +148,18 @@ def test_its_checkpoints_are_analysed_and_averaged(made, mine, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_checkpoint_is_a_line_of_the_quickstarts_table(made, mine, pairs, tmp_path, capsys):
+    averaged = next(made.glob("quickstart/mine-*")) / "averaged.pt"
+    words = ["quickstart", "--data", pairs, "--vocab-size", "150", "--output", tmp_path, "--connection-module", mine]
+    inside(*words, "--connections", f"checkpoint:{averaged}")
+    (row,) = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| checkpoint:")]
+    (known,) = [r for r in Results(made / "results" / "laptop").rows().values() if r["connection"] == "mine"]
+    assert f" {known['scores']['test']['BLEU']['score']:.2f} " in row and "connection:mine|" in capsys.readouterr().out
+    assert cli.main(["quickstart", "--connections", "post,checkpoint:no.pt"]) == 2
+    assert "--connections checkpoint:no.pt: there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_the_depth_check_measures_it(mine, tmp_path, monkeypatch, capsys):
     run = ["depth-check", "--connections", f"mine,{STOCK}", "--layers", "2-2", "--updates", "2", "--width", "16"]
     run += ["--connection-module", mine, "--output", tmp_path, "--jobs", "1"]
