@@ -26,6 +26,8 @@ from b2t_fairseq import patches
 from b2t_fairseq.checkpoints.loading import load_checkpoint
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.files import read_record
+from b2t_fairseq.connections import CONNECTIONS
+from b2t_fairseq.models import methods
 from b2t_fairseq.patches.additions import stop_on_sigterm
 from b2t_fairseq.patches.fixes import cpu_precision
 
@@ -212,14 +214,21 @@ def test_a_checkpoint_of_another_model_is_refused(noted, monkeypatch):
 
 
 def test_a_connection_module_is_imported_before_the_options_are_parsed(monkeypatch, tmp_path):
-    (tmp_path / "mine_for_the_parser.py").write_text("import builtins\nbuiltins.b2t_imported = True\n")
+    (tmp_path / "mine_for_the_parser.py").write_text(
+        "import builtins\nfrom b2t_fairseq.connections import Connection, register_connection\n"
+        "builtins.b2t_imported = True\n@register_connection('for_the_parser')\nclass Mine(Connection): pass\n"
+    )
     monkeypatch.setattr(builtins, "b2t_imported", False, raising=False)
+    monkeypatch.setattr(methods, "OWN", {})
     seen = []
     replace_original(
         options, "parse_args_and_arch", lambda parser, rest: seen.append((rest, builtins.b2t_imported)), monkeypatch
     )
     given = ["data", "--connection-module", str(tmp_path / "mine_for_the_parser.py"), "--cpu"]
-    options.parse_args_and_arch(argparse.ArgumentParser(), given)
+    try:
+        options.parse_args_and_arch(argparse.ArgumentParser(), given)
+    finally:
+        del CONNECTIONS["for_the_parser"]
     assert seen == [(["data", "--cpu"], True)]  # a command that does not train has no such option
 
 
