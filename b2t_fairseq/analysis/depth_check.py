@@ -127,7 +127,8 @@ def table_lines(results: Results) -> list[list[str]]:
     lines = [[*head, "first loss", "last loss"]]
     for (connection, layers), result in results.items():
         sides = result["encoder"], result["decoder"]
-        ratios = [f"{s['gradient'][0] / s['gradient'][-1]:.2g}" for s in sides]
+        # a branch that begins at 0, as ReZero's, lets no gradient through at first
+        ratios = [f"{s['gradient'][0] / s['gradient'][-1]:.2g}" if s["gradient"][-1] else "–" for s in sides]
         variances = [f"{s['variance'][i]:.3g}" for s in sides for i in (0, -1)]
         tail = result["loss"][-10:]
         losses = [f"{result['loss'][0]:.2f}", f"{sum(tail) / len(tail):.2f}"]

@@ -94,7 +94,8 @@ def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> Non
     for axis, name in zip(axes, ("training", "validation"), strict=True):
         axis.set(title=f"{name}, {title}", xlabel="updates", ylabel="negative log-likelihood (bits per token)")
         axis.grid(alpha=0.3)
-        axis.legend()
+        if histories:
+            axis.legend()
     figure.tight_layout()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -168,4 +168,6 @@ def test_the_depth_check_measures_it(mine, tmp_path, monkeypatch, capsys):
     assert [row["settings"][0] for row in rows] == ["mine", STOCK]
     assert rows[0]["settings"][-1] == methods.code_key("mine") and len(rows[1]["settings"]) == 6
     assert all(len(row["loss"]) == 2 and row["decoder"]["gradient"][0] > 0 for row in rows)
+    (line,) = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| mine ")]
+    assert line.split("|")[3].strip() == "–"  # ReZero's encoder has no gradient before training
     assert "| arch:transformer_iwslt_de_en " in (tmp_path / "table.md").read_text()
