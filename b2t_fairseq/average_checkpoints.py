@@ -23,6 +23,7 @@ from .checkpoints.loading import load_checkpoint
 from .checkpoints.signature import parse_signature, signature_of
 from .common.command_line import Parser, guarded, not_negative, positive
 from .common.errors import UserError
+from .interchange.incoming.conversion import read
 from .layers.branch_warmup import ends_at
 from .norms.unified import OF_TRAINING
 from .patches import apply
@@ -51,7 +52,7 @@ def average(paths: Sequence[str | Path]) -> dict[str, Any]:
         raise UserError("No checkpoints to average.")
     result, sums = {}, OrderedDict()
     for path in paths:
-        state = load_checkpoint(path)
+        state = read(path)
         state["model"] = OrderedDict((name, x) for name, x in state["model"].items() if not _is_of_training(name))
         _check_finite(path, state["model"])
         _warn_of_warmup(path, state)

@@ -25,6 +25,7 @@ OUR_COMMANDS = {
     "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
     "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
     "completion": (".commands.completion", "completion of this command, for the shell that is named"),
+    "convert": (".interchange.incoming.command", "another code's checkpoint as ours: B2T's, ResiDual's, Admin's, …"),
     "dlcl-weights": (
         ".analysis.weights",
         "the layer combination that a DLCL checkpoint has learned, also as a figure",

@@ -7,9 +7,9 @@ from typing import Any
 from fairseq import checkpoint_utils
 from torch import nn
 
-from ..checkpoints.loading import load_checkpoint
 from ..checkpoints.signature import signature_of
 from ..common.errors import UserError
+from ..interchange.incoming.conversion import read
 from . import weights
 from .batches import first_batch
 from .fresh import TOKENS, measured
@@ -42,7 +42,7 @@ def measure(
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; --path takes checkpoints")
-    state = load_checkpoint(path)
+    state = read(path)
     context = {**origin(state), "path": path}
     if probe in ("weights", ["weights"]):
         about = identity_of(state, path)

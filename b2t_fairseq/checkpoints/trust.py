@@ -191,7 +191,8 @@ def drop_places(options: Any, where: tuple, removed: list[tuple]) -> None:
             drop_places(value, (*where, key), removed)
         elif key != "_name" and _is_place(str(key), value):
             removed.append((*where, key))
-            if where and where[0] in ACCEPTED and "_name" in fields:
+            is_flat = not where and isinstance(options, Namespace)  # as fairseq before 0.10 saves them
+            if is_flat or where and where[0] in ACCEPTED and "_name" in fields:
                 del fields[key]  # fairseq then fills in its class's default
             else:
                 fields[key] = None

@@ -29,6 +29,7 @@ from .additions import (
     damaged_data,
     divergence,
     error_lines,
+    foreign_checkpoints,
     moving_statistics,
     probe_interval,
     resume_whole,
@@ -89,6 +90,7 @@ PATCHES: tuple[ModuleType, ...] = (
     divergence,
     stop_on_sigterm,
     trust_checkpoint,
+    foreign_checkpoints,  # sees a file before trust_checkpoint
     update_number,  # before probes and Admin's profiling
 )
 

@@ -1,0 +1,1 @@
+"""Models from and for other programs: others' checkpoints in (`incoming`), ours out (`outgoing`)."""
