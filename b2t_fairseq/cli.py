@@ -78,11 +78,12 @@ def run(command: str, arguments: list[str]) -> int | None:
 
 def start(command: str, arguments: list[str]) -> int | None:
     """Run a known command."""
-    if command in OUR_COMMANDS:
-        return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
     from .commands import of_fairseq
 
-    return of_fairseq.run(command, arguments)
+    with of_fairseq.one_line_refusals():
+        if command in OUR_COMMANDS:
+            return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
+        return of_fairseq.run(command, arguments)
 
 
 def usage() -> str:

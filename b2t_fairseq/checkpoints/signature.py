@@ -5,7 +5,7 @@
 It stands in every log, in every checkpoint (`cfg.model.connection_signature`) and beside every score.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -38,10 +38,32 @@ def signature_of(checkpoint: Mapping[str, Any]) -> str | None:
     depths = [str(depth) for side in ("encoder", "decoder") if (depth := read(f"{side}_layers")) is not None]
     if not depths or not str(read("arch") or read("_name") or "").startswith(("transformer", "s2t_transformer")):
         return None
+    has_final_norm = bool(read("decoder_normalize_before")) and not read("no_decoder_final_norm")
+    if read("residual_bottom_to_top") or read("no_layer_norm"):
+        connection = _of_the_b2t_authors(read, has_final_norm)
+        return f"connection:{connection}|layers:{'-'.join(depths)}|the B2T authors' own code"
+    if read("dont_use_layernorm") or str(read("init_type") or "default") != "default":
+        return None  # of the T-Fixup or Admin authors' own code: not Post-LN; `b2t-fairseq convert` knows what
     connection = "pre" if read("decoder_normalize_before") else "post"
-    if connection == "pre" and read("no_decoder_final_norm"):
+    if connection == "pre" and not has_final_norm:
         connection += "(final_norm=false)"
     return f"connection:{connection}|layers:{'-'.join(depths)}|stock fairseq"
+
+
+def _of_the_b2t_authors(read: Callable[[str], Any], has_final_norm: bool) -> str:
+    """Return the connection of a checkpoint of their code, not converted; `interchange/incoming/b2t.py` has the rest.
+
+    "none of ours" is what no connection here computes, and what is refused to be converted.
+    """
+    is_pre = bool(read("decoder_normalize_before"))
+    is_mixed = read("encoder_layers") is not None and bool(read("encoder_normalize_before")) != is_pre
+    if not read("no_layer_norm"):
+        return "none of ours" if is_pre or is_mixed else "b2t"
+    if is_mixed or (is_pre and not read("residual_bottom_to_top")):
+        return "none of ours"
+    if not read("residual_bottom_to_top"):
+        return "tfixup"
+    return "b2t_no_ln(final_norm=true)" if has_final_norm else "b2t_no_ln"
 
 
 def layers_to_keep(args: Any) -> dict[str, list[int]]:

@@ -14,6 +14,7 @@ from unittest import mock
 
 from ..common.command_line import forget_import_time_logging
 from ..common.errors import UserError
+from ..common.known_errors import hints
 
 OUR_PATH = sys.modules[__package__.rpartition(".")[0]].__path__[0]
 
@@ -30,8 +31,12 @@ def run(command: str, arguments: list[str]) -> int | None:
         check_score(arguments)
     forget_import_time_logging()
     sys.argv = [f"b2t-fairseq {command}", *arguments]
-    with mock.patch.object(argparse.ArgumentParser, "error", refuse):
-        return importlib.import_module(f"fairseq_cli.{command.replace('-', '_')}").cli_main()
+    return importlib.import_module(f"fairseq_cli.{command.replace('-', '_')}").cli_main()
+
+
+def one_line_refusals():
+    """Make every argparse parser refuse in one line, as long as the returned context lasts."""
+    return mock.patch.object(argparse.ArgumentParser, "error", refuse)
 
 
 def fill_user_dir(arguments: Sequence[str]) -> list[str]:
@@ -119,7 +124,7 @@ def check_score(arguments: Sequence[str]) -> None:
     files.add_argument("-s", "--sys", default="-")
     files.add_argument("-r", "--ref", default="")
     files.add_argument("-o", "--order", type=int, default=4)
-    with mock.patch.object(argparse.ArgumentParser, "error", refuse):
+    with one_line_refusals():
         options, _ = files.parse_known_args(arguments)
     if not 1 <= options.order <= 4:
         raise UserError(f"--order {options.order}: must be from 1 to 4")
@@ -168,4 +173,4 @@ def refuse(parser: argparse.ArgumentParser, message: str) -> None:
     """Raise a one-line UserError; argparse's own `error` prints hundreds of lines of usage before it."""
     message = message.replace("invalid <lambda> value", "invalid value")
     message = re.sub(r"argument (--\S+): invalid \w+ value: '\?\?\?'", r"\1 is needed and not given", message)
-    raise UserError(f"{message}; {parser.prog} --help lists the options")
+    raise UserError(f"{message}{hints(message)}; {parser.prog} --help lists the options")

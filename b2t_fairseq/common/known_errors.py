@@ -131,6 +131,25 @@ KNOWN: Sequence[Known] = (
     Known("UnicodeDecodeError", "", "the text is not UTF-8 ({0}); convert it, for example with iconv", "fairseq"),
 )
 
+#: options of the B2T authors' own code, and what they are here
+THEIR_OPTIONS = {
+    "--residual-bottom-to-top": "--arch transformer_b2t_18_18 (or transformer_lm_b2t_16), in their code's recipe with "
+    "--connection-init rescale",
+    "--no-layer-norm": "--connection b2t_no_ln",
+    "--sampling-method": "--encoder-word-dropout and --decoder-word-dropout, for worddrop",
+    "--enc-replace-rate": "--encoder-word-dropout RATE",
+    "--dec-replace-rate": "--decoder-word-dropout RATE",
+    "--min-lr": "--stop-min-lr",
+    "--decay-val": "nothing: leave it out",
+}
+
+
+def hints(message: str) -> str:
+    """Return what to write for the options of the B2T authors' own code that an error message names; else ""."""
+    named = [option for option in THEIR_OPTIONS if re.search(rf"{option}(?![-\w])", message)]
+    said = ", ".join(f"{option} is {THEIR_OPTIONS[option]}" for option in named)
+    return f"; of the B2T authors' own code, here {said}" if said else ""
+
 
 def translate(kind: str, text: str, module: str) -> str | None:
     """Return our line for an error of class `kind` with `text`, raised in `module`, or None if `KNOWN` has none."""

@@ -5,7 +5,6 @@ b2t-fairseq convert checkpoint_best.pt ours.pt --data data-bin/wmt_ende
 
 import argparse
 import os
-import re
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from fairseq import models, tasks
 from fairseq.data import Dictionary
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -29,6 +27,7 @@ from ...common.command_line import Parser, forget_import_time_logging, guarded
 from ...common.errors import UserError
 from .conversion import INITS, convert
 from .detect import SOURCES
+from .foreign import words_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,14 +129,6 @@ def options_of(checkpoint: Mapping[str, Any]) -> Namespace:
     """Return the model's options as a Namespace of their own."""
     args = checkpoint.get("args")
     return Namespace(**(vars(args) if args is not None else checkpoint["cfg"]["model"]))
-
-
-def words_of(weights: Mapping[str, Any], side: str) -> int:
-    """Return the number of words that a stack's embedding has; 0 if there is none."""
-    parts = [weights.get(f"{side}.embed_tokens.weight")]
-    adaptive = re.compile(rf"{side}\.embed_tokens\.embeddings\.\d+\.0\.weight")
-    parts += [weight for name, weight in weights.items() if adaptive.fullmatch(name)]
-    return sum(len(part) for part in parts if torch.is_tensor(part) and part.dim() == 2)
 
 
 def numbered(words: int) -> Dictionary:

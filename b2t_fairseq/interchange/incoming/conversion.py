@@ -63,6 +63,8 @@ def convert(checkpoint: dict[str, Any], path: str | Path, init: str | None = Non
         raise foreign.refuse(f"--arch {foreign.options['arch']}: our models are not trained on alignments")
     check_init(foreign, source)
     translation = source.translate(foreign)
+    if source is not residual:  # the others are forks of fairseq before 0.10
+        foreign.translate_smoothing()
     foreign.check_names()
     signature = sign(foreign, translation)
     converted = {**checkpoint, "model": foreign.weights, "last_optimizer_state": None}

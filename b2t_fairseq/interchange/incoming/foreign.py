@@ -132,6 +132,18 @@ class Foreign:
         for side in self.sides:
             self.weights.setdefault(f"{side}.version", torch.tensor([3.0]))
 
+    def translate_smoothing(self) -> None:
+        """Turn the label smoothing of fairseq before 0.10 into the one of today that gives the same loss.
+
+        Of V words the right one had its share of the smoothing, and has none today: epsilon (V-1)/V is the same.
+        """
+        epsilon, words = self.options.get("label_smoothing"), words_of(self.weights, "decoder")
+        is_used = self.options.get("criterion") == "label_smoothed_cross_entropy"
+        if is_used and isinstance(epsilon, float) and epsilon and words:
+            self.options["label_smoothing"] = epsilon * (words - 1) / words
+            now = f"{self.options['label_smoothing']:.6g}"
+            self.notes.append(f"its label smoothing {epsilon} of {words} words is {now} here: the same loss")
+
     def check_names(self) -> None:
         """Refuse weights that our models do not have.
 
@@ -146,11 +158,15 @@ class Foreign:
 def arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a checkpoint that saves them as a Namespace, as fairseq before 0.10 does."""
     args = checkpoint.get("args")
-    return (
-        {name: value for name, value in vars(args).items() if isinstance(name, str)}
-        if isinstance(args, Namespace)
-        else {}
-    )
+    fields = vars(args) if isinstance(args, Namespace) else {}
+    return {name: value for name, value in fields.items() if isinstance(name, str)}
+
+
+def words_of(weights: Mapping[str, Any], side: str) -> int:
+    """Return the number of words that a stack's embedding has; 0 if there is none."""
+    tables = re.compile(rf"{side}\.embed_tokens\.(weight|embeddings\.\d+\.0\.weight)")
+    parts = [weight for name, weight in weights.items() if tables.fullmatch(name)]
+    return sum(len(part) for part in parts if torch.is_tensor(part) and part.dim() == 2)
 
 
 def weight_names(checkpoint: Mapping[str, Any]) -> list[str]:
