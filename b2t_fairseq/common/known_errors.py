@@ -133,8 +133,8 @@ KNOWN: Sequence[Known] = (
 
 #: options of the B2T authors' own code, and what they are here
 THEIR_OPTIONS = {
-    "--residual-bottom-to-top": "--arch transformer_b2t_18_18 (or transformer_lm_b2t_16), in their code's recipe with "
-    "--connection-init rescale",
+    "--residual-bottom-to-top": "--arch transformer_b2t_18_18 (or transformer_lm_b2t_16; since May 2023 also "
+    "--connection-init rescale)",
     "--no-layer-norm": "--connection b2t_no_ln",
     "--sampling-method": "--encoder-word-dropout and --decoder-word-dropout, for worddrop",
     "--enc-replace-rate": "--encoder-word-dropout RATE",

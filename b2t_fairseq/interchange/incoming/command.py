@@ -14,14 +14,12 @@ from typing import Any
 
 from fairseq import models, tasks
 from fairseq.data import Dictionary
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-from omegaconf import OmegaConf, open_dict
 
 from ...checkpoints import integrity
 from ...checkpoints.arguments import write
 from ...checkpoints.loading import load_checkpoint
 from ...checkpoints.signature import signature_of
-from ...checkpoints.trust import check_bounds, check_sizes, drop_places
+from ...checkpoints.trust import check_bounds, check_names, check_sizes, drop_places
 from ...checkpoints.vocabulary import describe
 from ...common.command_line import Parser, forget_import_time_logging, guarded
 from ...common.errors import UserError
@@ -148,11 +146,11 @@ def note_vocabulary(checkpoint: dict[str, Any], path: str, data: str) -> None:
     if not Path(data).is_dir():
         raise UserError(f"--data {data}: no such folder; it takes the data folder of the training")
     args = checkpoint.get("args")
-    cfg = OmegaConf.create(checkpoint["cfg"]) if args is None else convert_namespace_to_omegaconf(args)
-    with open_dict(cfg.task) if OmegaConf.is_config(cfg.task) else open_dict(cfg):
-        cfg.task.data = data
+    options = dict(vars(args) if args is not None else checkpoint["cfg"].get("task") or {})
+    name = options.get("task") or options.get("_name") or "translation"
+    check_names("task", [name], path, {})
     try:
-        task = tasks.setup_task(cfg.task)
+        task = tasks.setup_task(Namespace(**{**options, "task": name, "data": data}))
     except OSError as error:
         raise UserError(f"--data {data}: {error.filename or error}: cannot be read; name the data folder") from None
     for side, dictionary in (("encoder", task.source_dictionary), ("decoder", task.target_dictionary)):
