@@ -96,7 +96,8 @@ def b2t_language_model(connection="b2t", options="", theirs=None, **sizes):
     model = randomise(build_language_model(connection=connection, connection_options=options, **sizes)).eval()
     has_bottom, has_no_norms, is_pre = METHODS[connection, options]
     sides = {name: value for name, value in SIZES.items() if name.startswith("decoder")} | {"decoder_layers": 3}
-    args = {**COMMON, **B2T, **sides, "arch": "transformer_lm", "task": "language_modeling", "tokens_per_sample": 64}
+    args = {**COMMON, **B2T, **sides, "arch": "transformer_lm", "task": "language_modeling"}
+    args |= {"tokens_per_sample": 64, "max_target_positions": 64}
     args |= {"criterion": "adaptive_loss", "decoder_input_dim": 32, "decoder_output_dim": 32, "sampling_method": None}
     args |= {
         "adaptive_input": True,
