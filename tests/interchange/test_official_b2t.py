@@ -48,7 +48,7 @@ def log_probs(model, source, before):
 
 def token_log_probs(model, task):
     """Of every target token of the test set, one sentence at a time."""
-    if hasattr(task.args if hasattr(task, "args") else None, "use_plasma_view"):
+    if not hasattr(model, "encoder"):
         task.args.use_plasma_view = False  # fairseq's shared memory, which a task of an old checkpoint asks for
     task.load_dataset("test")
     values = []
