@@ -32,6 +32,7 @@ OUR_COMMANDS = {
     ),
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
     "doctor": (".commands.doctor", "is this environment sound? versions, devices, kernels, and how to fix what is not"),
+    "export": (".interchange.outgoing.export", "a trained model for other programs: safetensors, CTranslate2"),
     "paper-train": (".experiments.train", "the paper's training on any number of GPUs, with its effective batch"),
     "paper-evaluate": (".experiments.evaluate", "average, decode and score: the paper's table row"),
     "patches": (".patches.listing", "what we change in fairseq: what, why, and whether it is active here"),

@@ -25,7 +25,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import meters
 
 from ..common.errors import UserError
-from . import integrity, plain_arrays
+from . import bundles, integrity, plain_arrays
 
 TORCH = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
 #: torch < 2.4 has no list, and does not need one
@@ -43,7 +43,7 @@ def allow_listed() -> None:
 
 
 def load_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
-    """Read a checkpoint into CPU memory by the safe unpickler.
+    """Read a checkpoint into CPU memory by the safe unpickler; a bundle without any (`bundles.py`).
 
     Args:
         path: the file.
@@ -54,6 +54,8 @@ def load_checkpoint(path: str | Path, mapped: bool = False) -> dict[str, Any]:
     """
     if not HAS_ALLOW_LIST:
         raise UserError(f"{path}: torch {torch.__version__} cannot load checkpoints safely; install torch >= 2.4.")
+    if bundles.is_bundle(path):
+        return bundles.read(path)
     allow_listed()
     with one_line_about(path):
         if not mapped:

@@ -1,1 +1,1 @@
-"""Models from and for other programs: others' checkpoints in (`incoming`), ours out (`outgoing`)."""
+"""Others' checkpoints in (`incoming/`), ours out (`outgoing/`), and a trained model in one call (`trained.py`)."""

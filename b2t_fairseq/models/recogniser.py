@@ -12,6 +12,7 @@ from fairseq import checkpoint_utils
 from fairseq.data.audio.feature_transforms import CompositeAudioFeatureTransform
 from fairseq.models.speech_to_text.hub_interface import S2THubInterface
 
+from ..checkpoints import bundles
 from ..common.errors import UserError
 from ..corpora.speech.archive import SHORTEST
 from ..corpora.speech.features import RATE, SHIFT, WINDOW, AudioError, filter_banks, finite, read_audio
@@ -31,7 +32,7 @@ class Recogniser(S2THubInterface):
         """
         config = Path(data) / config_yaml
         for path in (checkpoint, config):
-            if not os.path.isfile(path):
+            if not os.path.isfile(path) and not bundles.is_bundle(path):
                 raise UserError(f"{path}: no such file; --path takes a checkpoint, --data a prepared folder")
         try:
             yaml.safe_load(config.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from fairseq.models import register_model, register_model_architecture
 from fairseq.models.speech_to_text import s2t_transformer
 from fairseq.models.transformer import TransformerConfig
 
+from ..checkpoints import bundles
 from ..checkpoints.arguments import as_namespace, write
 from ..checkpoints.vocabulary import check_vocabulary
 from ..common.errors import UserError
@@ -136,7 +137,7 @@ class B2TSpeechToTextModel(PluginModel, s2t_transformer.S2TTransformerModel):
         """Return a recogniser from a checkpoint: `.predict("speech.flac")`, `.transcribe(["a.wav", "b.flac"])`.
 
         Args:
-            model_name_or_path: the folder where the checkpoint is.
+            model_name_or_path: the folder where the checkpoint is, or a bundle, which has all the rest.
             checkpoint_file: its name.
             data_name_or_path: the prepared data folder, or, if it begins with a dot, its place seen from that folder.
             config_yaml: the name of the configuration in the data folder.
@@ -144,6 +145,9 @@ class B2TSpeechToTextModel(PluginModel, s2t_transformer.S2TTransformerModel):
         """
         from .recogniser import Recogniser
 
+        if bundles.is_bundle(model_name_or_path):
+            told = bundles.overrides(model_name_or_path) | options
+            return Recogniser.load(str(model_name_or_path), told.pop("data"), **told)
         if data_name_or_path.startswith("."):
             data_name_or_path = os.path.join(model_name_or_path, data_name_or_path)
         path = os.path.join(model_name_or_path, checkpoint_file)

@@ -23,6 +23,7 @@ from types import ModuleType
 from .additions import (
     admin_profiling,
     allocator,
+    bundles,
     checkpoint_guard,
     connection_module,
     criterion_attention,
@@ -91,6 +92,7 @@ PATCHES: tuple[ModuleType, ...] = (
     stop_on_sigterm,
     trust_checkpoint,
     foreign_checkpoints,  # sees a file before trust_checkpoint
+    bundles,  # after whatever looks at a loaded checkpoint
     update_number,  # before probes and Admin's profiling
 )
 
