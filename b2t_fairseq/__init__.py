@@ -1,19 +1,31 @@
 """Deep Transformers for fairseq: the B2T connection and the methods it is compared with.
 
 This is a fairseq user directory: `fairseq-train DATA --user-dir b2t_fairseq --arch transformer_b2t_18_18 ...`.
+From Python, `b2t_fairseq.load("runs/…")` gives a trained model.
 """
 
+from typing import Any
+
 from .common.errors import UserError
+from .common.logs import unchanged_logging
 from .common.quick import answers_without_fairseq
 from .version import __version__
 
-__all__ = ["UserError", "__version__"]
+__all__ = ["UserError", "__version__", "load"]
 
 if not answers_without_fairseq():
-    from . import patches
+    with unchanged_logging():
+        from . import patches
 
-    patches.apply()  # before the models: what is registered next runs on the repaired fairseq
+        patches.apply()  # before the models: what is registered next runs on the repaired fairseq
 
-    from . import connections, criterions, models, optim
+        from . import connections, criterions, models, optim
 
     __all__ += ["connections", "criterions", "models", "optim", "patches"]
+
+
+def load(source: Any, **options: Any) -> Any:
+    """Load a trained model by its run's folder, its checkpoint or its bundle: see `interchange.trained.load`."""
+    from .interchange import trained
+
+    return trained.load(source, **options)

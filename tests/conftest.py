@@ -11,9 +11,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 import torch
 
-from b2t_fairseq import cli
+from b2t_fairseq import cli, patches
 
 torch.set_num_threads(1)
+patches.apply_to_process()  # as for a command
 
 #: files whose tests take minutes, the longest first: with `-n 2 --dist worksteal` no process idles at the end
 LONGEST = (

@@ -14,6 +14,9 @@ Each patch's docstring has the same form, which `b2t-fairseq patches` (`listing.
 
     Whatever else there is to say.
 
+A plain `import b2t_fairseq` changes fairseq, and nothing that others in the process see: the patches `OF_THE_PROCESS`
+wait for a command, be it ours or one of fairseq's with `--user-dir`.
+
 `apply()` returns None, or why the patch is not applied here. A change that is not made by `wrap` is noted with
 `wrap.record`.
 """
@@ -31,6 +34,7 @@ from .additions import (
     divergence,
     error_lines,
     foreign_checkpoints,
+    lost_worker,
     moving_statistics,
     probe_interval,
     resume_whole,
@@ -39,9 +43,11 @@ from .additions import (
     trust_checkpoint,
     unknown_architecture,
     update_number,
+    user_dir,
     worker_agreement,
     worker_watch,
 )
+from .asked import is_asked
 from .fixes import (
     audio,
     batching,
@@ -58,6 +64,7 @@ from .fixes import (
     validate_task,
     whole_checkpoints,
 )
+from .wrap import changes_of
 
 PATCHES: tuple[ModuleType, ...] = (
     noise,
@@ -75,6 +82,7 @@ PATCHES: tuple[ModuleType, ...] = (
     audio,
     eval_windows,
     error_lines,
+    user_dir,
     connection_module,
     unknown_architecture,
     sensible_values,
@@ -84,6 +92,7 @@ PATCHES: tuple[ModuleType, ...] = (
     resume_whole,
     worker_agreement,
     worker_watch,
+    lost_worker,
     probe_interval,
     admin_profiling,
     moving_statistics,
@@ -96,14 +105,35 @@ PATCHES: tuple[ModuleType, ...] = (
     update_number,  # before probes and Admin's profiling
 )
 
-
+#: those that change Python's process, and not fairseq alone
+OF_THE_PROCESS: tuple[ModuleType, ...] = (noise, error_lines, allocator, lost_worker)
 #: patch -> why it was not applied
 NOT_APPLIED: dict[str, str] = {}
 
 
-def apply() -> None:
-    """Apply every patch in the order of `PATCHES`; a second call changes nothing."""
+def apply(to_process: bool | None = None) -> None:
+    """Apply the patches in the order of `PATCHES`; a second call changes nothing.
+
+    Args:
+        to_process: also those of the process; None: if a command is what imports us (`asked.py`).
+    """
+    to_process = is_asked() if to_process is None else to_process
     for patch in PATCHES:
-        reason = patch.apply()
-        if reason:
-            NOT_APPLIED[patch.__name__] = reason
+        if to_process or patch not in OF_THE_PROCESS:
+            apply_one(patch)
+        elif not changes_of(patch):
+            NOT_APPLIED[patch.__name__] = "no command has asked for it"
+
+
+def apply_to_process() -> None:
+    """Apply what changes Python's process; a second call changes nothing."""
+    for patch in OF_THE_PROCESS:
+        apply_one(patch)
+
+
+def apply_one(patch: ModuleType) -> None:
+    """Apply one patch, and note why not if it does not."""
+    reason = patch.apply()
+    NOT_APPLIED.pop(patch.__name__, None)
+    if reason:
+        NOT_APPLIED[patch.__name__] = reason

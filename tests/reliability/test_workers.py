@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 from b2t_fairseq import cli
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.patches.additions import worker_watch
+from b2t_fairseq.patches.additions.lost_worker import connection_lost
 from b2t_fairseq.patches.additions.worker_agreement import arguments, data_facts, difference
-from b2t_fairseq.patches.additions.worker_watch import Watch, connection_lost, said_by_worker
+from b2t_fairseq.patches.additions.worker_watch import Watch, said_by_worker
 
 
 def test_no_difference():

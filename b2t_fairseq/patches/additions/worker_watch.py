@@ -50,7 +50,6 @@ def apply() -> None:
     for owner in (FairseqTask, Trainer):
         for step in ("train_step", "valid_step"):
             wrap(owner, step, __name__, _make_step)
-    wrap(sys, "excepthook", __name__, _make_excepthook)
 
 
 def _make_parse(original):
@@ -266,22 +265,3 @@ class Watch:
                         os.kill(record["pid"], signal.SIGKILL)
             except (OSError, ValueError):
                 return
-
-
-def _make_excepthook(original):
-    """Say in one line that another worker has ended: its message is the one to read."""
-
-    def excepthook(kind, error, traceback):
-        if os.environ.get("B2T_TRACEBACK") or not connection_lost(error):
-            return original(kind, error, traceback)
-        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else "?"
-        print(f"rank {rank}: ended, as another rank has ended or does not answer; read its message", file=sys.stderr)
-
-    return excepthook
-
-
-def connection_lost(error: BaseException) -> bool:
-    """Whether this is how a worker notices the end of another one."""
-    lost = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-    gloo_or_nccl = isinstance(error, RuntimeError) and any(text in str(error) for text in lost)
-    return gloo_or_nccl and any(name in str(error) for name in ("gloo", "NCCL", "TCPStore"))
