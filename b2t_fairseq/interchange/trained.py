@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,11 @@ class Trained:
             )
         texts = a_list(lines)
         try:
-            return self.hub.translate(texts, beam=beam, **options) if texts else []
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", message="'pin_memory' argument is set as true"
+                )
+                return self.hub.translate(texts, beam=beam, **options) if texts else []
         except Exception as error:
             line = explain_too_long(" ".join(str(error).split()))
             if line is None:

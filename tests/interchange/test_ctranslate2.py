@@ -28,7 +28,6 @@ EXACT = {
     "post, gelu_fast": {"connection": "post", "activation_fn": "gelu_fast"},
     "pre, no norm after the decoder": {"connection": "pre", "no_decoder_final_norm": True},
     "post, no scale": {"connection": "deepnet", "no_scale_embedding": True},
-    "admin, projections": {"connection": "admin", "decoder_input_dim": 24, "decoder_output_dim": 24},
     "post, warm-up over": {"connection": "post", "branch_warmup": 4},
     "post, tied": {"connection": "post", "share_all_embeddings": True},
 }
@@ -39,6 +38,7 @@ REFUSED = {
     "pre, dyt": {"connection": "pre", "norm": "dyt"},
     "post, tanh": {"connection": "post", "activation_fn": "tanh"},
     "post, no positions": {"connection": "post", "no_token_positional_embeddings": True},
+    "post, projections": {"connection": "post", "decoder_output_dim": 24},
     "post, adaptive": {"connection": "post", "adaptive_softmax_cutoff": "20,40"},
 }
 SAID = {"b2t": "its feed-forward layer adds the layer's own input", "post, gates": "gates", "pre, rms": "--norm rms"}
@@ -136,8 +136,10 @@ def test_the_command_and_equal_translations(run, text, tmp_path, here):
     assert "connection:post" in said and "model.bin" in said
     sources = read_lines(text / "test.en")
     for beam in (1, 4):
-        expected = load(run).translate(sources, beam=beam)
-        lines = ctranslate.translate(tmp_path / "out", [line.split() for line in sources], "float32", beam)
+        # with a length penalty the order would depend on P(end) at the first step, which CTranslate2 takes out earlier
+        expected = load(run).translate(sources, beam=beam, lenpen=0)
+        words = [line.split() for line in sources]
+        lines = ctranslate.translate(tmp_path / "out", words, "float32", beam, length_penalty=0)
         assert [" ".join(line) for line in lines] == expected
 
 

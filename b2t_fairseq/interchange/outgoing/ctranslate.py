@@ -90,9 +90,7 @@ def specification(model: Trained) -> Any:
     transformer.float()
     spec = transformer_spec.TransformerSpec(
         transformer_spec.TransformerEncoderSpec(**shape(encoder)),
-        transformer_spec.TransformerDecoderSpec(
-            **shape(decoder), project_in_out=decoder.project_in_dim is not None or decoder.project_out_dim is not None
-        ),
+        transformer_spec.TransformerDecoderSpec(**shape(decoder)),
     )
     fill(spec.encoder, encoder)
     fill(spec.decoder, decoder)
@@ -119,10 +117,8 @@ def refuse_unsupported(side: Any) -> None:
         reason = "--no-token-positional-embeddings: it adds positions"
     elif getattr(side, "adaptive_softmax", None) is not None:
         reason = "--adaptive-softmax-cutoff: it has one output projection"
-    elif getattr(side, "project_in_dim", None) is None and getattr(side, "project_out_dim", None) is not None:
-        reason = "--decoder-output-dim: it projects before and after the decoder, or not at all"
-    elif getattr(side, "project_in_dim", None) is not None and getattr(side, "project_out_dim", None) is None:
-        reason = "--decoder-input-dim: it projects before and after the decoder, or not at all"
+    elif getattr(side, "project_in_dim", None) is not None or getattr(side, "project_out_dim", None) is not None:
+        reason = "--decoder-output-dim: its decoder has one width"
     if reason:
         raise UserError(f"CTranslate2 cannot run this model exactly: {reason}; --format safetensors takes every model")
 
@@ -164,16 +160,12 @@ def fill_input(spec: Any, side: Any, stream: np.ndarray | float) -> None:
     positions = side.embed_positions
     table = positions.weight if isinstance(positions, torch.nn.Embedding) else positions.weights
     embedding = spec.embeddings[0] if isinstance(spec.embeddings, list) else spec.embeddings
-    is_normed, is_projected = side.layernorm_embedding is not None, getattr(side, "project_in_dim", None) is not None
-    early = 1.0 if is_normed else stream
-    embedding.weight = array(side.embed_tokens.weight) * (1.0 if is_projected else early)
+    early = 1.0 if side.layernorm_embedding is not None else stream
+    embedding.weight = exact(array(side.embed_tokens.weight) * early)
     spec.scale_embeddings = float(side.embed_scale)
-    spec.position_encodings.encodings = array(table)[positions.padding_idx + 1 :] * early
-    if is_normed:
+    spec.position_encodings.encodings = exact(array(table)[positions.padding_idx + 1 :] * early)
+    if side.layernorm_embedding is not None:
         norm(spec.layernorm_embedding, side.layernorm_embedding, stream)
-    if is_projected:
-        linear(spec.project_in, side.project_in_dim, after=early)
-        linear(spec.project_out, side.project_out_dim)
 
 
 def fill_sublayer(spec: Any, layer: Any, kind: str, parts: Folded, norm_scale: np.ndarray | float) -> None:
@@ -213,10 +205,9 @@ def norm(spec: Any, module: Any, scale: np.ndarray | float = 1.0) -> None:
     spec.gamma, spec.beta = exact(array(module.weight) * scale), exact(array(module.bias) * scale)
 
 
-def linear(spec: Any, module: Any, before: np.ndarray | float = 1.0, after: float | np.ndarray = 1.0) -> None:
+def linear(spec: Any, module: Any, before: np.ndarray | float = 1.0, after: float = 1.0) -> None:
     """Write a projection whose input was multiplied by `before`, and whose output is multiplied by `after`."""
-    weight = array(module.weight) / before  # of shape (out, in): the columns
-    spec.weight = exact(weight * (after if np.isscalar(after) else after[:, None]))
+    spec.weight = exact(array(module.weight) / before * after)  # of shape (out, in): `before` divides the columns
     if module.bias is not None:
         spec.bias = exact(array(module.bias) * after)
 
@@ -260,11 +251,12 @@ def check(model: Trained, folder: Path) -> None:
             )
 
 
-def translate(folder: Path, lines: Sequence[Sequence[str]], compute_type: str, beam: int = 5) -> list[list[str]]:
-    """Return the translation of each line of subwords, by CTranslate2 alone."""
+def translate(
+    folder: Path, lines: Sequence[Sequence[str]], compute_type: str, beam: int = 5, **options: Any
+) -> list[list[str]]:
+    """Return the translation of each line of subwords, by CTranslate2 alone; `options` are of its `translate_batch`."""
     import ctranslate2
 
     translator = ctranslate2.Translator(str(folder), device="cpu", compute_type=compute_type)
-    return [
-        result.hypotheses[0] for result in translator.translate_batch(list(lines), beam_size=beam, max_batch_size=64)
-    ]
+    results = translator.translate_batch(list(lines), beam_size=beam, max_batch_size=64, **options)
+    return [result.hypotheses[0] for result in results]

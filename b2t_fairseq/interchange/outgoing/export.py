@@ -16,7 +16,7 @@ from ...common.optional import require
 from ...connections.own_module import import_connection_module
 from ...evaluation.bleu import corpus_bleu
 from ...evaluation.text import read_lines
-from ..places import Places, find
+from ..places import find
 from ..trained import Trained, open_model
 from . import bundle, ctranslate
 
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = ctranslate.write(model, folder, options.quantization)
     print(f"{folder}: {', '.join(names)} | {model.signature or 'no signature'}")
     if options.quantization:
-        compare(model, folder, options.quantization, find_test(places, options.test))
+        compare(model, folder, options.quantization, find_test(model, options.test))
     return 0
 
 
@@ -92,7 +92,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder} exists already: remove it, or name another folder")
 
 
-def find_test(places: Places, given: Sequence[str] | None) -> tuple[Path, Path] | None:
+def find_test(model: Trained, given: Sequence[str] | None) -> tuple[Path, Path] | None:
     """Return the raw test set, source and references; None if there is none near by.
 
     Raises:
@@ -103,12 +103,8 @@ def find_test(places: Places, given: Sequence[str] | None) -> tuple[Path, Path] 
             if not Path(path).is_file():
                 raise UserError(f"--test: {path}: no such file")
         return Path(given[0]), Path(given[1])
-    from ...checkpoints.loading import load_checkpoint
-    from ..places import task_option
-
-    state = load_checkpoint(places.checkpoint)
-    languages = [task_option(state, f"{side}_lang") for side in ("source", "target")]
-    for folder in (places.data, places.data.parent):
+    languages, data = (model.task.cfg.source_lang, model.task.cfg.target_lang), model.places.data
+    for folder in (data, data.parent):
         files = [folder / f"test.{language}" for language in languages]
         if all(path.is_file() for path in files):
             return files[0], files[1]
