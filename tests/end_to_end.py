@@ -87,6 +87,11 @@ def hypotheses(generated: str) -> dict[int, str]:
     return {int(number): text for number, text in found}
 
 
+def ordered_hypotheses(generated: str) -> list[str]:
+    """fairseq-generate's hypotheses in the order of the test set."""
+    return [text for _, text in sorted(hypotheses(generated).items())]
+
+
 def weights(path: Path) -> dict[str, torch.Tensor]:
     from b2t_fairseq.checkpoints.loading import load_checkpoint
 

@@ -69,9 +69,7 @@ class Trained:
         texts = a_list(lines)
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", message="'pin_memory' argument is set as true"
-                )
+                warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true")
                 return self.hub.translate(texts, beam=beam, **options) if texts else []
         except Exception as error:
             line = explain_too_long(" ".join(str(error).split()))
