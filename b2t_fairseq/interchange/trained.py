@@ -250,8 +250,14 @@ def open_model(places: Places, trust_checkpoint: bool = False, **overrides: Any)
     told = places.overrides | overrides
     if trust_checkpoint:
         told["trust_checkpoint"] = True
-    if places.task == SPEECH:
-        return Trained(places, Recogniser.load(str(places.checkpoint), told.pop("data"), **told))
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(places.checkpoint)], arg_overrides=told)
-    hub = GeneratorHubInterface(cfg, task, models)
-    return Trained(places, hub.eval())
+    path = str(places.checkpoint)
+    try:
+        if places.task == SPEECH:
+            return Trained(places, Recogniser.load(path, told.pop("data"), **told))
+        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=told)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        if "loading state_dict" not in text:
+            raise
+        raise UserError(f"{path}: not the weights of its options ({text[:300]})") from None
+    return Trained(places, GeneratorHubInterface(cfg, task, models).eval())

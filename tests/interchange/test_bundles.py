@@ -223,10 +223,7 @@ def test_a_file_that_is_not_listed_is_not_used(bundle):
         (lambda c: c.update(tied={"encoder.x": "encoder.y"}), "tied to encoder.y"),
         (lambda c: c["options"].update(model=3), "not names and values"),
         (lambda c: c["options"]["task"].update(_name="online_backtranslation"), "--trust-checkpoint"),
-        (
-            lambda c: c["options"]["model"].update(connection="theirs", connection_module="theirs.py"),
-            "--connection-mod",
-        ),
+        (lambda c: c["options"]["model"].update(connection="x", connection_module="x.py"), "--connection-module x.py"),
         (lambda c: c["options"]["model"].update(encoder_layers=10**8), "encoder_layers is 100000000"),
         (lambda c: c["options"]["model"].update(connection="post"), "holds another model"),
         (lambda c: c["options"]["model"].update(vocabulary="9 pieces, 00000000"), "another vocabulary"),
@@ -249,15 +246,16 @@ def test_no_code_of_a_bundle_is_run(bundle, tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_that_are_not_the_models(bundle):
+def test_weights_that_are_not_the_models(bundle, translation, here):
     from safetensors.torch import load_file, save_file
 
     weights = load_file(bundle / bundles.WEIGHTS)
     weights.pop("encoder.layers.0.fc1.bias")
     save_file(weights, bundle / bundles.WEIGHTS)
     seal(bundle)
-    with pytest.raises(Exception, match="Cannot load model parameters"):
+    with pytest.raises(UserError, match="not the weights of its options .*encoder.layers.0.fc1.bias"):
         load(bundle)
+    assert "fc1.bias" in here("generate", translation.data, "--path", bundle, *DECODE, status=2).splitlines()[-1]
     (bundle / bundles.WEIGHTS).write_bytes(b"\x10" + bytes(40))
     seal(bundle)
     with pytest.raises(UserError, match="not a safetensors file"):
