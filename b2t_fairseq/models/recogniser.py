@@ -34,6 +34,8 @@ class Recogniser(S2THubInterface):
         for path in (checkpoint, config):
             if not os.path.isfile(path) and not bundles.is_bundle(path):
                 raise UserError(f"{path}: no such file; --path takes a checkpoint, --data a prepared folder")
+        if bundles.is_bundle(data):
+            bundles.overrides(data)  # refuses a damaged one, and settings that name a place outside of it
         try:
             yaml.safe_load(config.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:

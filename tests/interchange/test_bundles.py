@@ -155,7 +155,7 @@ def test_from_pretrained_needs_the_folder_alone(kind, exported, translation):
     assert found == expected and not any("▁" in line for line in found)
 
 
-def test_from_pretrained_of_the_other_tasks(exported, language_model, summarization, speech):
+def test_from_pretrained_of_the_other_tasks(exported, language_model, summarization, speech, here):
     hub = TransformerLanguageModel.from_pretrained(str(language_model.run), "averaged.pt", str(language_model.data))
     line = read_lines(language_model.folder / "test.txt")[0]
     found = TransformerLanguageModel.from_pretrained(str(exported["lm"])).score(line)["positional_scores"]
@@ -164,7 +164,10 @@ def test_from_pretrained_of_the_other_tasks(exported, language_model, summarizat
     files = sorted(speech.raw.glob("test/*/*/*.flac"))
     hub = B2TSpeechToTextModel.from_pretrained(str(speech.run), "averaged.pt", str(speech.data))
     found = B2TSpeechToTextModel.from_pretrained(str(exported["asr"]))
-    assert list(found.transcribe(files)) == list(hub.transcribe(files))
+    expected = list(hub.transcribe(files))
+    assert list(found.transcribe(files)) == expected
+    printed = here("transcribe", "--path", exported["asr"], *files)
+    assert [line.partition("\t")[2] for line in printed.splitlines() if "\t" in line] == expected
 
 
 def test_a_bundle_of_a_bundle_is_the_same(exported, tmp_path, here):

@@ -38,7 +38,7 @@ def write(model: Trained, folder: Path) -> list[str]:
     """
     save_file = require("safetensors.torch", "export", "bundles").save_file
     places = model.places
-    told = {"data": str(places.data)}
+    told = {"data": str(places.data), "trust_checkpoint": True}  # it is read, and was loaded as the user wanted
     state = checkpoint_utils.load_checkpoint_to_cpu(str(places.checkpoint), arg_overrides=told)
     weights, tied = untied(state["model"], places.checkpoint)
     groups, namespaces = options_of(state, model)

@@ -110,7 +110,7 @@ def refuse_unsupported(side: Any) -> None:
     """
     stack, reason = side.layers, None
     if not isinstance(stack, Stack):
-        reason = "it is fairseq's own Transformer: load it as --connection post or pre, or use CTranslate2's converter"
+        reason = "it is fairseq's own Transformer, for which CTranslate2 has a converter (ct2-fairseq-converter)"
     elif stack.config.activation not in ACTIVATIONS:
         reason = f"--activation-fn {stack.config.activation}: it has {', '.join(ACTIVATIONS)}"
     elif side.embed_positions is None:
@@ -243,8 +243,9 @@ def check(model: Trained, folder: Path) -> None:
     for source, target, scored in zip(*texts, found, strict=True):
         ids = [torch.cat([part, torch.tensor([d.eos()])]) for part, d in zip((source, target), sides, strict=True)]
         expected = model.scored(ids[1], ids[0])
-        difference = float(np.abs(expected.numpy() - np.array(scored.log_probs)).max())
-        if not difference < TOLERANCE:
+        scores = np.array(scored.log_probs)
+        if not np.allclose(scores, expected.numpy(), rtol=TOLERANCE, atol=TOLERANCE):
+            difference = float(np.abs(scores - expected.numpy()).max())
             raise UserError(
                 f"CTranslate2 gives other probabilities than the model (a token's differ by {difference:.2g}): nothing "
                 "is exported; please report this with the model's signature"
