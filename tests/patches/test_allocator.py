@@ -21,7 +21,7 @@ print(count() - before)
 
 
 def faults(plugin: bool, **settings: str) -> int:
-    code = FAULTS.format(plugin="import b2t_fairseq" if plugin else "")
+    code = FAULTS.format(plugin="import b2t_fairseq; b2t_fairseq.patches.apply_to_process()" if plugin else "")
     environment = {**os.environ, **settings, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return int(
         subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
