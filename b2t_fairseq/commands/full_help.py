@@ -20,6 +20,7 @@ EXAMPLES = {
     "--lr 1e-3 --lr-scheduler inverse_sqrt --warmup-updates 4000 --criterion label_smoothed_cross_entropy "
     "--label-smoothing 0.1 --max-tokens 4096 --max-update 50000",
     "hydra-train": "--config-dir . --config-name run common.seed=2",
+    "export": "runs/quickstart/post-18-18 served --format ctranslate2",
     "generate": "data-bin --path checkpoints/checkpoint_best.pt --beam 4 --lenpen 0.6",
     "interactive": "data-bin --path checkpoints/checkpoint_best.pt --beam 4 --input sentences.en",
     "validate": "data-bin --path checkpoints/checkpoint_best.pt --valid-subset valid --max-tokens 4096",
