@@ -6,53 +6,111 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "b2t_fairseq" / "version.py").read_text()).group(1)
 
-setup(
-    name="b2t_fairseq",
-    version=VERSION,
-    description="Deep Transformers for fairseq: the B2T connection and the methods it is compared with",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
-    long_description_content_type="text/markdown",
-    license="MIT",
-    python_requires=">=3.10",
-    packages=[*find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]), "b2t_fairseq.configs"],
-    # The recipes stay at the top of the repository, where users look; `experiments.recipes.configs_folder` finds both.
-    package_dir={"b2t_fairseq.configs": "configs"},
-    package_data={
-        "b2t_fairseq": ["py.typed"],
-        "b2t_fairseq.native": ["*.cpp"],
-        "b2t_fairseq.configs": ["*/*.yaml"],
-        "b2t_fairseq.experiments.published": ["*.yaml", "elsewhere/*.yaml"],
-    },
-    install_requires=[
-        "torch>=1.13",
-        "numpy",
-        "sacrebleu>=2.0",
-        "sacremoses",
-        "sentencepiece",
-        "subword-nmt",
-        "matplotlib",
-        "tqdm",
-        "tensorboardX",
-        "scipy",
-        "soundfile",
-        "kaldi-native-fbank",
-        "jiwer>=4",
-        "rouge-score",
-        "shtab",
+#: in every installation: what training, decoding and scoring a translation model needs
+CORE = [
+    "torch>=2.1",
+    "numpy",
+    "omegaconf",
+    "PyYAML",
+    "sacrebleu>=2.0",
+    "sacremoses",
+    "sentencepiece",
+    "shtab",
+    "subword-nmt",
+    "tensorboardX",
+    "tqdm",
+]
+#: what some commands need; b2t_fairseq/common/optional.py has the same list by modules, for the error line
+TOOLS = {
+    "speech": ["jiwer>=4", "kaldi-native-fbank", "scipy", "soundfile"],
+    "summarization": ["rouge-score"],
+    "plots": ["matplotlib"],
+    "export": ["ctranslate2>=4", "safetensors"],
+}
+EXTRAS = {
+    "ve": ["ve-fairseq==0.12.3"],
+    "fixed": ["fairseq-fixed==0.12.3.1"],
+    **TOOLS,
+    "docs": ["ipykernel", "mkdocs-material", "mkdocstrings[python]", "nbclient", "nbformat"],
+    "test": [
+        "basedpyright==1.40.2",
+        "editdistance",
+        "hypothesis>=6",
+        "pytest>=7",
+        "pytest-xdist>=3.2",
+        "ruff==0.17.6",
+        *(package for packages in TOOLS.values() for package in packages),
     ],
-    extras_require={
-        "ve": ["ve-fairseq==0.12.3"],
-        "fixed": ["fairseq-fixed==0.12.3.1"],
-        "test": [
-            "hypothesis>=6",
-            "pytest>=7",
-            "pytest-xdist>=3.2",
-            "ruff==0.17.6",
-            "basedpyright==1.40.2",
-            "editdistance",
+}
+
+
+def read(name):
+    """Read a file beside this one."""
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def repository():
+    """Return the project's public address, as CITATION.cff has it; None while it has none."""
+    address = re.search(r'^repository-code: *"?([^"\s]+?)/?"?$', read("CITATION.cff"), flags=re.MULTILINE)
+    return address and address.group(1)
+
+
+def long_description(text, address):
+    """Return the README for a page elsewhere: relative links become absolute, or their text if there is no address."""
+
+    def elsewhere(link):
+        is_image, name, target = link.groups()
+        if re.match(r"https?://", target):
+            return link.group()
+        if address is None:
+            return name
+        page = f"{address}/{'raw' if is_image else 'blob'}/main/" if not target.startswith("#") else address
+        return f"{is_image}[{name}]({page}{target})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", elsewhere, text)
+
+
+def urls():
+    """Return the addresses that the package's metadata names."""
+    addresses = {"Paper": "https://arxiv.org/abs/2206.00330"}
+    if address := repository():
+        addresses |= {"Source": address, "Changelog": f"{address}/blob/main/CHANGELOG.md"}
+    return addresses
+
+
+if __name__ == "__main__":
+    setup(
+        name="b2t_fairseq",
+        version=re.search(r'__version__ = "([^"]+)"', read("b2t_fairseq/version.py")).group(1),
+        description="Deep Transformers for fairseq: the B2T connection and the methods it is compared with",
+        long_description=long_description(read("README.md"), repository()),
+        long_description_content_type="text/markdown",
+        author="The b2t_fairseq authors",
+        license="MIT",
+        license_files=["LICENSE"],
+        keywords=["transformer", "fairseq", "layer normalization", "residual connection", "translation"],
+        classifiers=[
+            "Development Status :: 4 - Beta",
+            "Intended Audience :: Science/Research",
+            "Operating System :: POSIX :: Linux",
+            *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+            "Topic :: Scientific/Engineering :: Artificial Intelligence",
+            "Typing :: Typed",
         ],
-    },
-    entry_points={"console_scripts": ["b2t-fairseq=b2t_fairseq.cli:main"]},
-)
+        project_urls=urls(),
+        python_requires=">=3.10",
+        packages=[*find_packages(include=["b2t_fairseq", "b2t_fairseq.*"]), "b2t_fairseq.configs"],
+        # The recipes stay at the top of the repository, where users look;
+        # `experiments.recipes.configs_folder` finds both
+        package_dir={"b2t_fairseq.configs": "configs"},
+        package_data={
+            "b2t_fairseq": ["py.typed"],
+            "b2t_fairseq.native": ["*.cpp"],
+            "b2t_fairseq.configs": ["*/*.yaml"],
+            "b2t_fairseq.experiments.published": ["*.yaml", "elsewhere/*.yaml"],
+        },
+        install_requires=CORE,
+        extras_require=EXTRAS,
+        entry_points={"console_scripts": ["b2t-fairseq=b2t_fairseq.cli:main"]},
+    )

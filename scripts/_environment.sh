@@ -15,6 +15,9 @@ export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 TORCH_VERSION=2.13.0
 VE_FAIRSEQ=ve-fairseq==0.12.3
 FIXED_FAIRSEQ=fairseq-fixed==0.12.3.1
+CPU_INDEX=https://download.pytorch.org/whl/cpu
+INSTALL_LOG="$ROOT/.venv-install.log"
+CONSTRAINTS=() # of pip: the tested versions, unless a torch of the user's decides
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -62,7 +65,8 @@ own_help() {
 
 options of the script:
   --python PYTHON   the Python to make .venv with (default: 3.11 or 3.12 if there is one)
-  --torch cpu|cuda  which torch to install if none imports (default: what pip's own settings give)
+  --torch cpu|cuda  which torch to install if none imports (default: cpu on Linux without an NVIDIA driver, else what
+                    pip's own settings give)
   --install         make the environment and stop
   --dry-run         print the commands, run none
   --help            this text
@@ -114,16 +118,29 @@ run() {
   if [ "$DRY_RUN" = false ]; then "$@"; fi
 }
 
-# Runs a step of the installation; what earlier steps have done is kept when one fails.
+# Runs a step of the installation, its output in the log: a line per step on the terminal. Fails as the step does.
+attempt() {
+  say "\$ $(printf '%q ' "$@")"
+  if [ "$DRY_RUN" = true ]; then return; fi
+  printf '\n$ %s\n' "$*" >> "$INSTALL_LOG"
+  "$@" >> "$INSTALL_LOG" 2>&1 < /dev/null
+}
+
+# The same for a step that has to succeed; what earlier steps have done is kept when one fails.
 install() {
-  run "$@" || fail "the installation stopped at the command above: fix what it says and run the same command again to resume"
+  if ! attempt "$@"; then
+    tail -n 12 "$INSTALL_LOG" >&2
+    fail "the installation stopped at the command above (all it said: $INSTALL_LOG): fix what it says and run the same command again to resume"
+  fi
 }
 
 # True if a Python imports everything that the work needs.
 has_packages() {
   local modules="torch, fairseq_cli, sacrebleu, sentencepiece, matplotlib, tqdm, yaml, sacremoses, subword_nmt, rouge_score"
-  modules="$modules, scipy, soundfile, kaldi_native_fbank, jiwer"
-  if [ "$2" = test ]; then modules="$modules, pytest, hypothesis, xdist, ruff, basedpyright, editdistance"; fi
+  modules="$modules, scipy, soundfile, kaldi_native_fbank, jiwer, omegaconf"
+  if [ "$2" = test ]; then
+    modules="$modules, pytest, hypothesis, xdist, ruff, basedpyright, editdistance, safetensors, ctranslate2"
+  fi
   "$1" -c "import $modules" > /dev/null 2>&1
 }
 
@@ -166,42 +183,53 @@ for package in importlib.metadata.distributions():
 PYTHON
 }
 
-install_torch() {
+has_nvidia_driver() {
+  nvidia-smi -L > /dev/null 2>&1
+}
+
+# Installs the CPU build, from torch's own index or what pip's settings name; what it depends on, by pip's settings.
+install_cpu_torch() {
   local python=$1
-  if [ -x "$python" ] && "$python" -c "import torch" > /dev/null 2>&1; then
-    say "torch $("$python" -c 'import torch; print(torch.__version__)') is installed and is used${TORCH:+ (--torch $TORCH is not needed; to change it, delete .venv)}"
+  if [ "$(uname -s)" = Linux ]; then
+    say "installing torch $TORCH_VERSION for CPUs: about 200 MB to download, 700 MB on disk"
+    attempt "$python" -m pip install --no-deps --retries 1 "torch==$TORCH_VERSION+cpu" --index-url "$CPU_INDEX" || return 1
+  fi # elsewhere PyPI has the CPU build
+  install "$python" -m pip install "torch==$TORCH_VERSION"
+}
+
+install_torch() {
+  local python=$1 installed=""
+  CONSTRAINTS=(-c "$ROOT/constraints.txt")
+  if [ -x "$python" ] && installed=$("$python" -c "import torch; print(torch.__version__)" 2> /dev/null); then
+    say "torch $installed is installed and is used${TORCH:+ (--torch $TORCH is not needed; to change it, delete .venv)}"
+    if [ "${installed%%+*}" != "$TORCH_VERSION" ]; then CONSTRAINTS=(); fi
     return
   fi
-  case "$TORCH" in
-    cpu)
-      say "installing torch $TORCH_VERSION for CPUs: about 200 MB to download, 700 MB on disk"
-      install "$python" -m pip install --no-deps "torch==$TORCH_VERSION" --index-url https://download.pytorch.org/whl/cpu
-      install "$python" -m pip install "torch==$TORCH_VERSION" # what it depends on, by pip's own settings
-      ;;
-    cuda)
-      say "installing torch $TORCH_VERSION with CUDA: several GB to download and on disk"
-      install "$python" -m pip install "torch==$TORCH_VERSION"
-      ;;
-    *)
-      say "installing torch $TORCH_VERSION by pip's own settings: a CPU build is about 200 MB to download and 700 MB on disk,"
-      say "  PyPI's build for Linux brings CUDA, several GB (to choose: --torch cpu or --torch cuda)"
-      install "$python" -m pip install "torch==$TORCH_VERSION"
-      ;;
-  esac
+  if [ "$TORCH" = cpu ]; then
+    install_cpu_torch "$python" || fail "there is no CPU build of torch $TORCH_VERSION at $CPU_INDEX for this machine, or it cannot be reached ($INSTALL_LOG)"
+    return
+  fi
+  if [ "$TORCH" = "" ] && [ "$(uname -s)" = Linux ] && ! has_nvidia_driver; then
+    say "no NVIDIA driver here: the CPU build of torch is enough (for the CUDA build: --torch cuda)"
+    if install_cpu_torch "$python"; then return; fi
+    say "the CPU build cannot be had from $CPU_INDEX; PyPI's will do"
+  fi
+  say "installing torch $TORCH_VERSION by pip's own settings: PyPI's build for Linux brings CUDA, several GB (--torch cpu: 200 MB)"
+  install "$python" -m pip install "torch==$TORCH_VERSION"
 }
 
 install_fairseq() {
   local python=$1 version=$2
   if [ "$(uname -sm)" = "Linux x86_64" ] && { [ "$version" = 3.11 ] || [ "$version" = 3.12 ]; }; then
-    install "$python" -m pip install "$VE_FAIRSEQ"
+    install "$python" -m pip install ${CONSTRAINTS[@]+"${CONSTRAINTS[@]}"} "$VE_FAIRSEQ"
     return
   fi
   say "there is no fairseq wheel for Python $version on $(uname -sm): building fairseq-fixed, about 4 minutes, needs a C++ compiler"
   if [ "$DRY_RUN" = false ] && ! command -v c++ > /dev/null; then
     fail "no C++ compiler (c++) was found: install one, or use Python 3.11 or 3.12 on x86_64 Linux"
   fi
-  install "$python" -m pip install cython numpy
-  install env -u CUDA_HOME "$python" -m pip install --no-build-isolation "$FIXED_FAIRSEQ"  # its CUDA sources are not in the package
+  install "$python" -m pip install ${CONSTRAINTS[@]+"${CONSTRAINTS[@]}"} cython numpy
+  install env -u CUDA_HOME "$python" -m pip install ${CONSTRAINTS[@]+"${CONSTRAINTS[@]}"} --no-build-isolation "$FIXED_FAIRSEQ"  # its CUDA sources are not in the package
 }
 
 b2t_environment() {
@@ -218,7 +246,7 @@ find_or_make_environment() {
   fi
   ENV_PYTHON="$venv/bin/python"
   marker="$venv/.b2t-complete${extra:+-$extra}"
-  wanted="$TORCH_VERSION $VE_FAIRSEQ $FIXED_FAIRSEQ $(cksum < "$ROOT/setup.py")"
+  wanted="$TORCH_VERSION $VE_FAIRSEQ $FIXED_FAIRSEQ $(cat "$ROOT/setup.py" "$ROOT/constraints.txt" | cksum)"
   if [ -z "$PYTHON" ] && [ "$(cat "$marker" 2> /dev/null)" = "$wanted" ] && has_packages "$ENV_PYTHON" "$extra"; then
     say "using $venv"
     return
@@ -226,7 +254,8 @@ find_or_make_environment() {
 
   base=$(base_python)
   version=$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-  say "making the environment $venv with $base ($version)"
+  say "making the environment $venv with $base ($version); pip's output: $INSTALL_LOG"
+  if [ "$DRY_RUN" = false ]; then : > "$INSTALL_LOG"; fi
   if [ -x "$ENV_PYTHON" ] && "$ENV_PYTHON" -m pip --version > /dev/null 2>&1 &&
     "$ENV_PYTHON" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$version')"; then
     if [ "$DRY_RUN" = false ]; then repair_packages "$ENV_PYTHON"; fi
@@ -238,7 +267,7 @@ find_or_make_environment() {
   install_torch "$ENV_PYTHON"
   install "$ENV_PYTHON" -m pip install "setuptools>=64" wheel
   install_fairseq "$ENV_PYTHON" "$version"
-  install "$ENV_PYTHON" -m pip install --no-build-isolation -e "$ROOT${extra:+[$extra]}"
+  install "$ENV_PYTHON" -m pip install ${CONSTRAINTS[@]+"${CONSTRAINTS[@]}"} --no-build-isolation -e "$ROOT[${extra:-speech,summarization,plots}]"
   if [ "$DRY_RUN" = true ]; then return; fi
   has_packages "$ENV_PYTHON" "$extra" || fail "the installation in $venv is not complete: delete that folder and start again"
   printf '%s' "$wanted" > "$marker"

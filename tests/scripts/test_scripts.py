@@ -77,30 +77,62 @@ def test_mistakes_are_one_line(arguments, sentence):
 def copy_of_the_checkout(folder: Path) -> Path:
     """As much of it as the installation looks at."""
     (folder / "scripts").mkdir()
-    for name in ("setup.py", "scripts/quickstart.sh", "scripts/_environment.sh"):
+    for name in ("setup.py", "constraints.txt", "scripts/quickstart.sh", "scripts/_environment.sh"):
         (folder / name).write_text((ROOT / name).read_text())
     return folder
 
 
-def fake_python(folder: Path, version: str) -> Path:
-    """A program that answers the questions of the script as a Python of that version without any package would."""
+def fake_python(
+    folder: Path, version: str, cpu_index: str = "exit 1", venv: str = 'cp "$0" "${@: -1}/bin/python"'
+) -> Path:
+    """A program that answers the questions of the script as a Python of that version without any package would.
+
+    Args:
+        folder: to write it to.
+        version: such as "3.11".
+        cpu_index: what it does when asked to install a CPU build of torch.
+        venv: how it makes an environment.
+    """
     path = folder / "fake-python"
     major, minor = version.split(".")
     path.write_text(
         f"#!/usr/bin/env bash\ncase \"$*\" in\n*version_info\\ *'<'*) [ {minor} -ge 10 ] ;;\n"
-        f"*print*version_info*) echo {version} ;;\n*) exit 1 ;;\nesac\n"
+        f"*print*version_info*) echo {version} ;;\n"
+        f'*-m\\ venv*) mkdir -p "${{@: -1}}/bin" && {venv} ;;\n'
+        f"*+cpu*) {cpu_index} ;;\n*pip\\ install*) echo output of pip ;;\n*) exit 1 ;;\nesac\n"
     )
     path.chmod(0o755)
     return path
 
 
+def programs(folder: Path, **scripts: str) -> str:
+    """A PATH on which programs do what is given: `nvidia_smi="exit 0"` is a machine with a driver."""
+    folder.mkdir()
+    for name, script in scripts.items():
+        path = folder / name.replace("_", "-")
+        path.write_text(f"#!/usr/bin/env bash\n{script}\n")
+        path.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+CPU_BUILD = "torch==2.13.0+cpu --index-url https://download.pytorch.org/whl/cpu"
+
+
 @pytest.mark.parametrize(
-    "version, flags, wanted, unwanted",
+    "version, driver, flags, wanted, unwanted",
     [
-        ("3.11", [], ["torch==2.13.0 ", "ve-fairseq==0.12.3", "several GB"], ["--index-url", "fairseq-fixed=="]),
-        ("3.12", ["--torch", "cpu"], ["--index-url https://download.pytorch.org/whl/cpu", "200 MB"], ["several GB"]),
+        (
+            "3.11",
+            "exit 1",
+            [],
+            [CPU_BUILD, "no NVIDIA driver", "ve-fairseq==0.12.3"],
+            ["several GB", "fairseq-fixed=="],
+        ),
+        ("3.11", "exit 0", [], ["torch==2.13.0 ", "ve-fairseq==0.12.3", "several GB"], ["--index-url", "no NVIDIA"]),
+        ("3.12", "exit 0", ["--torch", "cpu"], [CPU_BUILD, "200 MB"], ["several GB"]),
         (
             "3.13",
+            "exit 1",
             ["--torch=cuda"],
             ["fairseq-fixed==0.12.3.1", "C++ compiler", "CUDA_HOME"],
             ["--index-url", "ve-fairseq="],
@@ -108,17 +140,54 @@ def fake_python(folder: Path, version: str) -> Path:
     ],
 )
 def test_dry_run_on_a_bare_machine_lists_the_installation_and_changes_nothing(
-    version, flags, wanted, unwanted, tmp_path
+    version, driver, flags, wanted, unwanted, tmp_path
 ):
     (tmp_path / "checkout").mkdir()
     checkout = copy_of_the_checkout(tmp_path / "checkout")
     before = sorted(checkout.rglob("*"))
+    path = programs(tmp_path / "bin", nvidia_smi=driver)
     python = fake_python(tmp_path, version)
-    done = bash(checkout / "scripts" / "quickstart.sh", "--dry-run", "--python", python, *flags)
+    done = bash(checkout / "scripts" / "quickstart.sh", "--dry-run", "--python", python, *flags, PATH=path)
     assert done.returncode == 0, done.stderr
     assert sorted(checkout.rglob("*")) == before
-    assert all(text in done.stderr for text in [*wanted, "-m venv", "-e ", "b2t_fairseq.cli quickstart --dry-run"])
+    tools = ("-m venv", f"-c {checkout}/constraints.txt", "-e ", "\\[speech\\,summarization\\,plots\\]")
+    assert all(text in done.stderr for text in [*wanted, *tools, "b2t_fairseq.cli quickstart --dry-run"])
     assert not any(text in done.stderr for text in unwanted)
+
+
+@pytest.mark.parametrize("version, cpu_index", [("3.11", "exit 0"), ("3.11", "exit 1")])
+def test_without_a_driver_the_cpu_build_comes_first(version, cpu_index, tmp_path):
+    """Where it cannot be had, as behind a mirror of PyPI, pip's own settings decide. pip's output is in the log."""
+    checkout = copy_of_the_checkout(tmp_path)
+    path = programs(tmp_path / "bin", nvidia_smi="exit 1")
+    python = fake_python(tmp_path, version, cpu_index)
+    done = bash(checkout / "scripts" / "quickstart.sh", "--install", "--python", python, PATH=path)
+    lines = done.stderr.splitlines()
+    torch = [line for line in lines if line.startswith("$") and "torch==" in line]
+    assert [CPU_BUILD in line for line in torch] == [True, False] and torch[1].endswith("torch==2.13.0 ")
+    assert ("PyPI's will do" in done.stderr) == (cpu_index == "exit 1")
+    assert done.returncode == 2 and "is not complete" in lines[-1]  # this Python never has the packages
+    assert "output of pip" not in done.stderr
+    assert (checkout / ".venv-install.log").read_text().count("output of pip") >= 3
+
+
+def test_with_cpu_named_nothing_else_is_installed(tmp_path):
+    checkout = copy_of_the_checkout(tmp_path)
+    python = fake_python(tmp_path, "3.11")
+    done = bash(checkout / "scripts" / "quickstart.sh", "--install", "--torch", "cpu", "--python", python)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: there is no CPU build of torch 2.13.0")
+    assert "torch==2.13.0 " not in done.stderr
+
+
+def test_a_failed_step_shows_the_end_of_the_log(tmp_path):
+    checkout = copy_of_the_checkout(tmp_path)
+    python = fake_python(tmp_path, "3.11", venv="{ seq 100; echo no space left; exit 1; }")
+    done = bash(checkout / "scripts" / "quickstart.sh", "--install", "--python", python)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2 and lines[-1].startswith("error: the installation stopped")
+    assert f"{checkout}/.venv-install.log" in lines[-1]
+    assert lines[-2] == "no space left" and "100" in lines and "50" not in lines
 
 
 def test_python_that_is_too_old_is_refused(tmp_path):
