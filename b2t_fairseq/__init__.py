@@ -8,12 +8,14 @@ from typing import Any
 
 from .common.errors import UserError
 from .common.logs import unchanged_logging
+from .common.optional import check_fairseq
 from .common.quick import answers_without_fairseq
 from .version import __version__
 
 __all__ = ["UserError", "__version__", "load"]
 
 if not answers_without_fairseq():
+    check_fairseq()  # before an import that fails without it
     with unchanged_logging():
         from . import patches
 

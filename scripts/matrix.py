@@ -24,10 +24,11 @@ FAIRSEQS = {
     "pypi": "PyPI `fairseq` 0.12.2",
     "main": "git main (3d262bb2)",
 }
+MAIN = "https://github.com/facebookresearch/fairseq"
 #: short name -> what pip builds, where it is not an extra of ours
 SOURCES = {
     "pypi": "fairseq==0.12.2",
-    "main": "fairseq @ git+https://github.com/facebookresearch/fairseq@3d262bb2",
+    "main": f"fairseq @ git+{MAIN}@3d262bb2",
 }
 TORCHES = {"2.1": "2.1.2", "2.13": "2.13.0", "2.14": "2.14.1"}
 #: the core subset, less than 3 minutes on an idle core
@@ -39,7 +40,6 @@ NOT_COPIED = shutil.ignore_patterns(
     *(".git", ".venv*", ".*_cache", "__pycache__", "*.egg-info"),
     *("build", "dist", "runs", "outputs", "results", "shared"),
 )
-NOT_REACHABLE = "not resolve host|unable to access|Failed to establish a new connection"
 VERSIONS = """
 import importlib.metadata, json, platform
 found = {"python": platform.python_version()}
@@ -144,6 +144,8 @@ class Run:
 
     def install(self, base: str) -> None:
         """Make the environment, by the README's commands."""
+        if self.cell.fairseq == "main" and self.command("git", "ls-remote", MAIN, "HEAD")[1]:
+            raise Failed("not reachable")
         self.say("torch")
         self.must(base, "-m", "venv", str(self.folder / "env"))
         constraints = self.folder / "constraints.txt"  # what is installed later must leave torch alone
@@ -177,10 +179,7 @@ class Run:
 
     def must(self, *command: str) -> None:
         """Run a command that has to succeed."""
-        output, status = self.command(*command)
-        if status and re.search(NOT_REACHABLE, output) and "git+" in command[-1]:
-            raise Failed("not reachable")
-        if status:
+        if self.command(*command)[1]:
             raise Failed(f"installation failed at `{command[-1]}`")
 
     def command(self, *command: str) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import replacing
+from ..common.optional import require, require_extra
 
 #: connection -> label as the papers write it, colour, dash, marker
 STYLES = {
@@ -94,8 +95,9 @@ def check_path(path: str | Path, option: str = "--figure") -> None:
     """Refuse a figure's path that cannot be written, before anything is computed.
 
     Raises:
-        UserError: another ending than svg, png or pdf, or no such folder.
+        UserError: another ending than svg, png or pdf, no such folder, or no matplotlib.
     """
+    require_extra("plots", "figures")
     if Path(path).suffix.lower() not in FORMATS:
         raise UserError(f"{option} {path}: the name must end in {', '.join(FORMATS)}")
     if not Path(path).absolute().parent.is_dir():
@@ -116,12 +118,10 @@ def drawn(
         **options: of `matplotlib.pyplot.subplots`, such as `sharey="row"`.
     """
     check_path(path)
-    import matplotlib
-
+    matplotlib = require("matplotlib", "plots", "figures")
     matplotlib.use("Agg")
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # one of fairseq's files turns DEBUG on for everybody
-    from matplotlib import pyplot
-
+    pyplot = require("matplotlib.pyplot", "plots", "figures")
     kind = Path(path).suffix.lower()[1:]
     with matplotlib.rc_context(SETTINGS):
         figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, **options)
@@ -136,10 +136,9 @@ def drawn(
 
 def layer_axis(axis: Any, title: str = "layer") -> None:
     """Give an axis of layers whole numbers."""
-    from matplotlib.ticker import MaxNLocator
-
+    ticker = require("matplotlib.ticker", "plots", "figures")
     axis.set_xlabel(title)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
 
 
 def legend_below(figure: Any, columns: int = 3) -> None:

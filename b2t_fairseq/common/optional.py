@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
+from pathlib import Path
 from types import ModuleType
 
 from .errors import UserError
@@ -56,12 +57,28 @@ def advice(extra: str) -> str:
 
 
 def check_fairseq() -> None:
-    """Raise an ImportError of one line, with what to install, if there is no fairseq that this Python can import."""
+    """Raise an ImportError of one line, with what to install, if there is no fairseq that this Python can import.
+
+    In a command of ours, which cannot catch what its package's import raises, print that line and exit with status 2.
+    """
+    fault = missing_fairseq()
+    if fault is None:
+        return
+    line = f"{fault}: {fairseq_advice()}"
+    if sys.argv[0] == "-m" or Path(sys.argv[0]).stem == "b2t-fairseq":  # "-m": of `python -m`, while packages load
+        print(f"error: {line}", file=sys.stderr)
+        raise SystemExit(2)
+    raise ImportError(line)
+
+
+def missing_fairseq() -> str | None:
+    """Return what is wrong with the installed fairseq; None: nothing."""
     spec = importlib.util.find_spec("fairseq")
     if spec is None or spec.origin is None:  # a folder of that name is not the package
-        raise ImportError(f"b2t_fairseq needs fairseq, which is not installed: {fairseq_advice()}")
+        return "b2t_fairseq needs fairseq, which is not installed"
     if sys.version_info >= (3, 11) and stock_version() == "0.12.2":
-        raise ImportError(f"fairseq 0.12.2 of PyPI cannot be imported by Python 3.11 or newer: {fairseq_advice()}")
+        return "fairseq 0.12.2 of PyPI cannot be imported by Python 3.11 or newer"
+    return None
 
 
 def fairseq_advice() -> str:

@@ -12,6 +12,7 @@ import numpy
 
 from ..common.command_line import guarded, not_negative, positive
 from ..common.errors import UserError
+from ..common.optional import require
 from .generated import scored_files, scoring_parser
 from .score import Score, check_sides
 
@@ -67,17 +68,15 @@ def sentence_scores(
     hypotheses: Sequence[str], references: Sequence[str], wordless_as_zero: bool = False
 ) -> tuple[numpy.ndarray, int]:
     """Compute F1 in percent, a row a headline, a column for each of `METRICS`; count the references without a word."""
-    from rouge_score.rouge_scorer import RougeScorer
-    from rouge_score.tokenizers import DefaultTokenizer
-
-    tokenizer = DefaultTokenizer(use_stemmer=True)
+    rouge_scorer = require("rouge_score.rouge_scorer", "summarization", "ROUGE scores")
+    tokenizer = require("rouge_score.tokenizers", "summarization", "ROUGE scores").DefaultTokenizer(use_stemmer=True)
     wordless = [number for number, reference in enumerate(references, 1) if not tokenizer.tokenize(reference)]
     if wordless and not wordless_as_zero:
         raise UserError(
             f"reference line {wordless[0]} ({references[wordless[0] - 1][:40]!r}) has no letter a-z and no digit, "
             "which is all that ROUGE counts: remove the pair from the test set"
         )
-    scorer = RougeScorer(list(METRICS.values()), tokenizer=tokenizer)
+    scorer = rouge_scorer.RougeScorer(list(METRICS.values()), tokenizer=tokenizer)
     pairs = zip(hypotheses, references, strict=True)
     results = [scorer.score(target=reference, prediction=hypothesis) for hypothesis, reference in pairs]
     values = 100 * numpy.array([[score[key].fmeasure for key in METRICS.values()] for score in results])

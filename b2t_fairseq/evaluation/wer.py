@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..common.command_line import guarded
 from ..common.errors import UserError
+from ..common.optional import require
 from ..corpora.speech.manifest import read_manifest
 from ..corpora.speech.transcripts import characters, words
 from .generated import TARGET, publish, read_generate_output, scoring_parser, sentence_number
@@ -42,8 +43,7 @@ def error_rate(
     hypotheses: Sequence[str], references: Sequence[str], split: Callable[[str], list[str]], level: str
 ) -> Score:
     """Compute the error rate of the items that `split` makes of a text."""
-    import jiwer
-
+    jiwer = require("jiwer", "speech", "error rates")
     check_sides(hypotheses, references, "an error rate")
     said, heard = ([" ".join(split(text)) for text in side] for side in (references, hypotheses))
     if empty := [number for number, text in enumerate(said, 1) if not text]:
@@ -64,8 +64,7 @@ def error_rate(
 
 def word_errors(hypotheses: Sequence[str], references: Sequence[str]) -> list[tuple[int, int]]:
     """Return the errors and the reference words of each utterance, which the word error rate sums up."""
-    import jiwer
-
+    jiwer = require("jiwer", "speech", "error rates")
     counts = []
     for heard, said in zip(hypotheses, references, strict=True):
         alignment = jiwer.process_words(" ".join(words(said)), " ".join(words(heard)))

@@ -256,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for run in options.run:
             print("\n".join(shown(command.arguments) for command in chain(options, run).commands))
         return 0
+    options.of_task.check_extra()
     if not options.data.is_dir():
         raise UserError(f"--data: there is no {options.data}; run scripts/prepare_{options.task}.sh first")
     for run in options.run:

@@ -91,6 +91,7 @@ class Corpus:
         """Write and binarise the data, unless that is done."""
         if self.counts is not None:
             return
+        self.task.check_extra()
         data, binarise = self.places
         self.counts = self.task.prepare(data)
         chain = Chain("preprocess", [binarise] if binarise else [])

@@ -19,6 +19,7 @@ from pathlib import Path
 from ..common.command_line import Parser, forget_import_time_logging
 from ..common.errors import UserError
 from ..common.files import locked, write_atomically
+from ..common.optional import require_extra
 from ..connections import CONNECTIONS
 from ..models.methods import METHODS, add_code_options, parse_methods
 from . import report
@@ -188,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         print("\n".join(plan.lines()))
         return 0
+    require_extra("plots", "the quickstart's curves")
+    plan.task.check_extra()
     seconds: dict[str, float] = {}
     with locked(plan.root, "quickstart"):
         fine = work(plan, seconds)

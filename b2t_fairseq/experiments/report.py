@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..analysis import style
 from ..common.files import replacing, write_atomically
+from ..common.optional import require
 from ..evaluation.score import Score, line
 from .jobs.progress import History
 
@@ -80,11 +81,8 @@ def signatures(rows: Sequence[Row], columns: Sequence[Column]) -> str:
 
 def draw_curves(histories: Mapping[str, History], path: Path, title: str) -> None:
     """Draw training and validation curves of all runs, colour by run, in one PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    require("matplotlib", "plots", "curves").use("Agg")
+    pyplot = require("matplotlib.pyplot", "plots", "curves")
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
     for name, history in histories.items():
         for axis, curve, mark in ((axes[0], history.train, ""), (axes[1], history.valid, ".")):

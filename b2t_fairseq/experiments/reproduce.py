@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from ..common.command_line import Parser, forget_import_time_logging, positive
 from ..common.errors import UserError
 from ..common.files import locked
+from ..common.optional import require_extra
 from ..models.methods import METHODS, add_code_options, parse_methods
 from .published import TARGETS, Target, get_target
 from .scale import Scale
@@ -146,6 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         print("\n".join(scale.plan()))
         return 0
+    require_extra("plots", "the report's figures")
     failures: list[str] = []
     with locked(scale.root, "reproduce"):
         scale.adopt()

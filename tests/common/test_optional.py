@@ -1,12 +1,17 @@
 """Packages of extras: a missing one is one line that names the extra."""
 
 import importlib.util
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from b2t_fairseq.common import optional
 from b2t_fairseq.common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_require_returns_the_module():
@@ -59,6 +64,29 @@ def test_without_fairseq_the_line_names_what_fits(version, machine, extra, monke
     line = str(error.value)
     assert line.startswith("b2t_fairseq needs fairseq, which is not installed: ") and extra in line and "\n" not in line
     assert ("--no-build-isolation" in line) == ("fixed" in extra)
+
+
+def without_fairseq(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run this Python where `fairseq` is a folder and not a package; torch is not needed to say so."""
+    (folder / "fairseq").mkdir()
+    hide = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]\n"
+    (folder / "sitecustomize.py").write_text(hide)
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def test_importing_without_fairseq_is_one_line(tmp_path):
+    done = without_fairseq(tmp_path, "-c", "import b2t_fairseq")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: b2t_fairseq needs fairseq, which is not installed: pip")
+
+
+@pytest.mark.parametrize("command", [["-m", "b2t_fairseq", "train", "data"], ["-m", "b2t_fairseq.connections"]])
+def test_commands_without_fairseq_print_one_line(command, tmp_path):
+    done = without_fairseq(tmp_path, *command)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("error: b2t_fairseq needs fairseq, ") and done.stderr.count("\n") == 1
 
 
 def test_the_stock_fairseq_of_old_pythons_is_refused_by_new_ones(monkeypatch):

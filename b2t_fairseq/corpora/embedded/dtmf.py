@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...common.optional import require
 from ..speech.features import RATE
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -82,8 +83,7 @@ def words(number: str) -> str:
 
 def write_chapter(folder: Path, recordings: list[tuple[str, np.ndarray]]) -> None:
     """Write (digits, waveform) recordings as FLAC files with a transcript: one chapter of LibriSpeech's layout."""
-    import soundfile
-
+    soundfile = require("soundfile", "speech", "dialling tones")
     folder.mkdir(parents=True, exist_ok=True)
     speaker, chapter = folder.parent.name, folder.name
     lines = []

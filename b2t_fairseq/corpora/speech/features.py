@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...common.errors import UserError
+from ...common.optional import require
 
 RATE = 16_000  # samples a second, of all that the models hear
 BINS = 80
@@ -36,8 +37,7 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
         AudioError: not audio, empty, cut off, too long (`LONGEST`), of a rate that is not from 1 to 768 kHz, or with
             samples that are not numbers.
     """
-    import soundfile
-
+    soundfile = require("soundfile", "speech", "audio files")
     path = Path(path)
     if not path.is_file():
         raise AudioError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
@@ -96,9 +96,8 @@ def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
 
 def change_speed(waveform: np.ndarray, factor: Fraction) -> np.ndarray:
     """Return the waveform (samples,) played `factor` times as fast, by scipy's polyphase filter."""
-    from scipy.signal import resample_poly
-
-    return resample_poly(waveform, factor.denominator, factor.numerator).astype(np.float32)
+    signal = require("scipy.signal", "speech", "audio files that are not at 16 kHz")
+    return signal.resample_poly(waveform, factor.denominator, factor.numerator).astype(np.float32)
 
 
 def filter_banks(waveform: np.ndarray) -> np.ndarray:
@@ -148,8 +147,7 @@ def by_torchaudio(scaled: np.ndarray) -> np.ndarray:
 
 def by_kaldi_native_fbank(scaled: np.ndarray) -> np.ndarray:
     """Return filter banks (frames, 80) of 16-bit scale samples."""
-    import kaldi_native_fbank
-
+    kaldi_native_fbank = require("kaldi_native_fbank", "speech", "filter banks")
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.samp_freq = RATE
     options.frame_opts.dither = 0.0

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from ...common.command_line import ours
 from ...common.errors import UserError
+from ...common.optional import require_extra
 from ...evaluation.score import Score
 from ...evaluation.wer import read_references
 from ..recipes import configs_folder
@@ -101,6 +102,7 @@ class Task(ABC):
         architecture_stem: what stands before the connection's name in an architecture's.
         command: the command that evaluates, and its block's name in recipes: "generate" or "eval-lm".
         metrics: the names of the scores, in the table's order; the first is the one that counts.
+        extra: of `setup.py`, what scoring needs; None: nothing.
         corpora: those of the paper.
         recipe_name: the file in `configs/laptop` that is used unless `--config` names another.
         blocks: the blocks that recipe must hold; `train` and `average` always, the others belong to the task.
@@ -118,6 +120,7 @@ class Task(ABC):
     architecture_stem: ClassVar[str]
     command: ClassVar[str] = "generate"
     metrics: ClassVar[tuple[str, ...]]
+    extra: ClassVar[str | None] = None
     corpora: ClassVar[tuple[Corpus, ...]]
     recipe_name: ClassVar[str]
     blocks: ClassVar[tuple[str, ...]] = ("train", "average", "generate")
@@ -143,6 +146,12 @@ class Task(ABC):
         Raises:
             UserError: the output is not complete; there is never a number for a part.
         """
+
+    @classmethod
+    def check_extra(cls) -> None:
+        """Raise a UserError if the packages that scoring needs are missing, before long work that would end in it."""
+        if cls.extra is not None:
+            require_extra(cls.extra, f"the scores of {cls.name}")
 
     @classmethod
     def read_references(cls, path: Path) -> list[str]:

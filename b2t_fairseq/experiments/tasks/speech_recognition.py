@@ -43,6 +43,7 @@ class SpeechRecognition(Task):
     name = "asr"
     architecture_stem = "s2t_transformer"
     metrics = ("WER", "CER")
+    extra = "speech"
     recipe_name = "speech.yaml"
     blocks = ("features", "train", "average", "generate")
     layers = "6-6"

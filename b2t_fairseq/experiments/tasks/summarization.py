@@ -27,6 +27,7 @@ class Summarization(TextPairs):
 
     name = "summarization"
     metrics = tuple(METRICS)
+    extra = "summarization"
     recipe_name = "summarization.yaml"
     blocks = ("text", *TextPairs.blocks)
     layers = "6-6"
