@@ -2,6 +2,7 @@
 
 import ast
 import email
+import functools
 import importlib.metadata
 import json
 import os
@@ -62,8 +63,10 @@ def installed(source, tmp_path_factory) -> Path:
 
 def distribution(module: str) -> str:
     """The package that pip installs for a module, spelled as in comparisons: `yaml` -> `pyyaml`."""
-    names = importlib.metadata.packages_distributions().get(module, [module])
-    return spelled(names[0])
+    return spelled(installed_packages().get(module, [module])[0])
+
+
+installed_packages = functools.cache(importlib.metadata.packages_distributions)
 
 
 def spelled(requirement: str) -> str:
