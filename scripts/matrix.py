@@ -257,9 +257,17 @@ def run_cell(cell: Cell, options: argparse.Namespace) -> dict:
     return row
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are one line."""
+
+    def error(self, message: str):
+        """Print the mistake, and exit."""
+        self.exit(2, f"error: {message}\n")
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="scripts/test_matrix.sh",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fresh environments x a core subset of the tests; prints the README's table.\n\n"
