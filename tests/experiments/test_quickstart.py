@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from b2t_fairseq import cli
+from b2t_fairseq.common import optional
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.files import locked
 from b2t_fairseq.corpora.embedded import english_german
@@ -137,6 +138,22 @@ def test_bad_text_is_one_sentence_and_leaves_nothing(harm, data, capsys):
     assert cli.main(["quickstart", "--data", str(data), "--output", str(output)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "val.de" in error and error.count("\n") == 1 and not output.exists()
+
+
+@pytest.mark.parametrize(
+    "task, extra, purpose",
+    [
+        ("mt", "plots", "the quickstart's curves"),
+        ("summarization", "summarization", "the scores of summarization"),
+        ("asr", "speech", "the scores of asr"),
+    ],
+)
+def test_a_missing_extra_is_found_before_the_training(task, extra, purpose, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(optional.EXTRAS, extra, ("no_such_package",))
+    assert cli.main(["quickstart", "--task", task, "--output", str(tmp_path / "run")]) == 2
+    line = f'error: {purpose} need no_such_package, which is not installed: pip install "b2t_fairseq[{extra}]" '
+    assert capsys.readouterr().err.splitlines()[-1].startswith(line)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_output_that_cannot_be_written_or_is_in_use(tmp_path):
