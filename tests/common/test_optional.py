@@ -82,9 +82,11 @@ def test_importing_without_fairseq_is_one_line(tmp_path):
     assert last.startswith("ImportError: b2t_fairseq needs fairseq, which is not installed: pip")
 
 
-@pytest.mark.parametrize("command", [["-m", "b2t_fairseq", "train", "data"], ["-m", "b2t_fairseq.connections"]])
+@pytest.mark.parametrize("command", ["-m b2t_fairseq train data", "-m b2t_fairseq.connections", "b2t-fairseq train"])
 def test_commands_without_fairseq_print_one_line(command, tmp_path):
-    done = without_fairseq(tmp_path, *command)
+    """Also what pip writes for the command `b2t-fairseq`."""
+    (tmp_path / "b2t-fairseq").write_text("from b2t_fairseq.cli import main\nraise SystemExit(main())\n")
+    done = without_fairseq(tmp_path, *command.split())
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("error: b2t_fairseq needs fairseq, ") and done.stderr.count("\n") == 1
 
