@@ -20,13 +20,11 @@ from typing import NamedTuple
 from .. import cli
 from ..common.command_line import Parser
 from ..common.machine import FAIRSEQS, cpu_model, version
+from ..common.optional import fairseq_advice
 
 IMPORT_SECONDS = 180
 OLDEST_PYTHON = (3, 10)
 SAFE_TORCH = (2, 4)  # whose safe unpickling reads fairseq's checkpoints
-INSTALL_FAIRSEQ = (
-    'pip install "b2t_fairseq[ve]" (Python 3.11 and 3.12 on x86-64 Linux), else "b2t_fairseq[fixed]": README, Install'
-)
 INSTALL_TORCH = "pip install torch; for a CPU build add --index-url https://download.pytorch.org/whl/cpu"
 #: what the processor's flags mean for us
 INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "bf16 products", "amx_bf16": "AMX"}
@@ -118,14 +116,16 @@ def fairseq() -> Iterator[Finding]:
     """Look at which fairseq is installed."""
     installed = [f"{name} {number}" for name in FAIRSEQS if (number := version(name))]
     if not installed:
-        yield Finding("fairseq", "not installed", INSTALL_FAIRSEQ)
+        yield Finding("fairseq", "not installed", fairseq_advice())
     elif len(installed) > 1:
         names = " ".join(name.split()[0] for name in installed)
         fix = f"pip uninstall {names}, then install one: they write into the same folder"
         yield Finding("fairseq", " and ".join(installed), fix)
     else:
         text = installed[0]
-        fix = None if text.split()[1].startswith("0.12") else f"0.12 is what this plugin is made for: {INSTALL_FAIRSEQ}"
+        fix = (
+            None if text.split()[1].startswith("0.12") else f"0.12 is what this plugin is made for: {fairseq_advice()}"
+        )
         yield Finding("fairseq", text, fix)
 
 

@@ -32,6 +32,7 @@ EXAMPLES = {
     "average-checkpoints": "--inputs checkpoints --num-epoch-checkpoints 10 --output checkpoints/average.pt",
     "bleu": "--hypotheses generate.log --references test.de",
     "completion": "bash > ~/.local/share/bash-completion/completions/b2t-fairseq",
+    "convert": "checkpoint_best.pt ours.pt --data data-bin/wmt_ende",
     "depth-check": "--connections post,pre,b2t --layers 6-6,18-18",
     "dlcl-weights": "--path checkpoints/checkpoint_best.pt --output weights.png",
     "doctor": "",

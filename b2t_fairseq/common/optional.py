@@ -5,10 +5,10 @@ import importlib.metadata
 import importlib.util
 import platform
 import sys
-from pathlib import Path
 from types import ModuleType
 
 from .errors import UserError
+from .quick import is_our_command
 
 #: extra -> the modules that it installs
 EXTRAS = {
@@ -65,7 +65,7 @@ def check_fairseq() -> None:
     if fault is None:
         return
     line = f"{fault}: {fairseq_advice()}"
-    if sys.argv[0] == "-m" or Path(sys.argv[0]).stem == "b2t-fairseq":  # "-m": of `python -m`, while packages load
+    if is_our_command():
         print(f"error: {line}", file=sys.stderr)
         raise SystemExit(2)
     raise ImportError(line)

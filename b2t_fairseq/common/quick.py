@@ -1,18 +1,33 @@
-"""Is this process one of our command's that should not wait for torch and fairseq, whose import takes seconds?"""
+"""How was this process started? Help, of our own command, must not wait for torch and fairseq, which take seconds."""
 
 import sys
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
+PACKAGE = Path(__file__).resolve().parents[1]
+COMMAND = ("b2t-fairseq", "b2t_fairseq", "b2t_fairseq.cli")  # as a script, or after -m
 #: what may stand behind the command's name, or nothing
 WITHOUT_FAIRSEQ = ("-h", "--help", "--version", "--user-dir", "doctor")
 
 
 def answers_without_fairseq() -> bool:
-    """Whether `b2t-fairseq` or `python -m b2t_fairseq` was started with one of `WITHOUT_FAIRSEQ`, or with nothing."""
-    program, *arguments = getattr(sys, "argv", None) or [""]
-    if program == "-m":  # Python puts the module's file here once the package is imported
-        words = sys.orig_argv
-        ours = "-m" in words and words[words.index("-m") + 1] in ("b2t_fairseq", "b2t_fairseq.cli")
-    else:
-        ours = PurePath(program).name == "b2t-fairseq"
-    return ours and (not arguments or arguments[0] in WITHOUT_FAIRSEQ)
+    """Whether our command was started with one of `WITHOUT_FAIRSEQ`, or with nothing."""
+    return started() in COMMAND and (len(sys.argv) < 2 or sys.argv[1] in WITHOUT_FAIRSEQ)
+
+
+def is_our_command() -> bool:
+    """Whether this process runs a command or module of ours, or was spawned by one; also asked while packages load."""
+    name = started()
+    return name in COMMAND or name.startswith("b2t_fairseq.") or PACKAGE in Path(program()).resolve().parents
+
+
+def started() -> str:
+    """Return the name of the script, or of the module behind `-m`, whose package Python is about to import."""
+    if program() != "-m":  # once the package is imported, it is the module's file
+        return PurePath(program()).name
+    words = sys.orig_argv
+    return words[words.index("-m") + 1] if "-m" in words[:-1] else ""
+
+
+def program() -> str:
+    """Return `sys.argv[0]`, which an embedded Python may lack."""
+    return next(iter(getattr(sys, "argv", None) or [""]))
