@@ -189,7 +189,9 @@ def read_sharing(args: Any) -> tuple[str | None, int | None]:
     if form and form not in FORMS:
         raise UserError(f"--share-layers {form} is unknown: choose one of {', '.join(FORMS)}")
     if (form is None) != (unique is None):
-        raise UserError("--share-layers and --unique-layers go together: --share-layers cycle --unique-layers 6")
+        raise UserError(
+            "--share-layers and --unique-layers P, from 1 on, go together: --share-layers cycle --unique-layers 6"
+        )
     if unique is not None and unique < 1:
         raise UserError(f"--unique-layers {unique}: must be a number of layers, from 1 on")
     if form and layers_to_keep(args):

@@ -88,7 +88,8 @@ class UnifiedNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
         self.register_buffer("running", torch.ones(width))
         self.register_buffer("moment_window", torch.zeros(WINDOW, width))  # the newest is the last
-        self.register_buffer("batches_seen", torch.zeros((), dtype=torch.long))  # at most WINDOW + 1
+        # at most WINDOW + 1; not an integer, which --store-ema cannot average
+        self.register_buffer("batches_seen", torch.zeros(()))
         self.register_buffer("gradient_window", torch.zeros(WINDOW, width))
         self.register_buffer("gradient_mean", torch.zeros(width))
 

@@ -122,6 +122,7 @@ def test_who_can():
         ({"share_layers": "cycle"}, "go together"),
         ({"unique_layers": 3}, "go together"),
         ({"share_layers": "cycle", "unique_layers": -2}, "--unique-layers -2"),
+        ({"share_layers": "cycle", "unique_layers": 0}, "--unique-layers P, from 1 on, go together"),
         ({"share_layers": "cycle", "unique_layers": 2}, "3 layers cannot be made of them .the depth is not a multiple"),
         ({"share_layers": "cycle", "unique_layers": 3}, "nothing is shared"),
         ({"share_layers": "random", "unique_layers": 1}, "random is unknown: choose one of sequence, cycle, cycle_rev"),

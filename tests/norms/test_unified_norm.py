@@ -6,6 +6,8 @@ import math
 import pytest
 import torch
 from builders import assert_same_gradients, batch, build_connection, gradients, randomise
+from fairseq.dataclass.configs import EMAConfig
+from fairseq.models.ema import EMA
 
 from b2t_fairseq.norms import make_norm, unified
 from b2t_fairseq.norms.unified import UnifiedNorm
@@ -178,3 +180,14 @@ def test_a_state_without_its_windows_begins_them_anew(soon):
     assert torch.equal(other.eval()(x), norm.eval()(x))
     moment = x.square().mean(0)
     assert torch.allclose(other.train().measure(x).variance, moment)  # the window is not full: no geometric mean
+
+
+@pytest.mark.parametrize("is_fp32", [False, True])
+def test_fairseqs_moving_average_of_a_model_takes_its_state(is_fp32):
+    """`--store-ema` averages all of a state dict in place, which an integer does not take."""
+    model = build_connection("pre", norm="un").train()
+    average = EMA(model, EMAConfig(ema_decay=0.75, ema_fp32=is_fp32))
+    gradients(model, *batch())
+    average.step(model, updates=1)
+    old, new = (next(norm for norm in m.modules() if isinstance(norm, UnifiedNorm)) for m in (average.model, model))
+    assert torch.allclose(old.running, 0.75 + 0.25 * new.running) and not torch.equal(old.running, new.running)
