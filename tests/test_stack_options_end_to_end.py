@@ -62,4 +62,5 @@ def test_another_warmup_or_sharing_is_another_model(data, tmp_path, here, capsys
     train = ["train", data, *NARROW, *TRAINING, "--save-dir", tmp_path, "--max-update"]
     here(*train, "1", *OPTIONS["progressive"])
     for options in ([], ["--branch-warmup", "7"], OPTIONS["shared"]):
-        assert "holds another model" in here(*train, "2", *options, status=2)
+        refused = here(*train, "2", *options, status=2)
+        assert "holds another model" in refused and "--branch-warmup, --share-layers)" in refused

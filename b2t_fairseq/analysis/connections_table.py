@@ -150,10 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError("--share-layers and --unique-layers go together: --share-layers cycle --unique-layers 6")
     if options.width % heads_of(options.width):
         raise UserError(f"--width {options.width}: must be a multiple of its {heads_of(options.width)} heads")
+    rows = table(options.layers, options.width, options.share_layers, options.unique_layers)
     shared = f", {options.share_layers} of {options.unique_layers} layers" if options.share_layers else ""
     print(f"layers {'-'.join(map(str, options.layers))}, width {options.width}{shared}\n")
     print(f"{'name':<12} {'final LN':<9} {'parameters':>10} {'norms':>6} {'sums':>6}  {'init':<8} formula; paper")
-    for row in table(options.layers, options.width, options.share_layers, options.unique_layers):
+    for row in rows:
         start = f"{row.name:<12} {'yes' if row.final_norm else 'no':<9} {row.parameters:>+10,} "
         print(f"{start}{row.norms:>+6.2f} {row.sums:>+6.2f}  {row.init:<8} {row.formula}; {row.paper}".rstrip("; "))
     print(LEGEND)

@@ -114,5 +114,6 @@ def check_same_function(stored: str | None, expected: str | None, path: str) -> 
     if any(ours.get(field) != theirs.get(field) for field in FIELDS_OF_THE_FUNCTION):
         raise UserError(
             f"{path} holds another model: its signature is {stored}, this run's is {expected}; "
-            "use the same --arch, --connection, --connection-options, --norm, or another --save-dir or --restore-file"
+            "use the same --arch and options (--connection, --connection-options, --norm, --branch-warmup, "
+            "--share-layers), or another --save-dir or --restore-file"
         )

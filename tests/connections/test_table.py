@@ -56,3 +56,9 @@ def test_it_is_printed(capsys):
 def test_wrong_sizes_are_refused(arguments):
     with pytest.raises(UserError, match=f"{arguments[1]}.* must be "):
         main(arguments)
+
+
+def test_a_refusal_stands_alone(capsys):
+    with pytest.raises(UserError, match="--unique-layers 5: a stack of 18 layers cannot be made of them"):
+        main(["--share-layers", "cycle", "--unique-layers", "5"])
+    assert capsys.readouterr().out == "", "the head of a table that does not follow"

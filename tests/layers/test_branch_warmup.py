@@ -82,7 +82,7 @@ def test_the_first_update_reaches_every_layer():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if "fc2.weight" in n)
 
 
-def test_recomputed_and_compiled_layers_know_the_scale():
+def test_recomputed_layers_know_the_scale():
     source, target = batch()
     kinds = ({}, {"checkpoint_activations": True})
     results = []

@@ -31,3 +31,23 @@ def test_the_same_numbers_from_few_graphs(connection, monkeypatch):
     assert counter.frame_count <= graphs + 2
     stack.compiled.cache_clear()
     torch._dynamo.reset()
+
+
+@pytest.mark.slow
+def test_a_branch_warmup_compiles_no_layer_again_at_each_update(monkeypatch):
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=counter))
+    stack.compiled.cache_clear()
+    options = {"norm": "rms", "branch_warmup": 4, "encoder_layers": 3, "decoder_layers": 3}
+    plain, fast = (randomise(build_connection("keel", compile_layers=on, **options)) for on in (False, True))
+    graphs = []
+    for updates in (0, 1, 5, 11):  # factors of all sizes, then of the lower layers none, then none at all
+        for model in (plain.train(), fast.train()):
+            model.set_num_updates(updates)
+        assert_same_gradients(gradients(fast, *batch()), gradients(plain, *batch()), tolerance=1e-5)
+        graphs.append(counter.frame_count)
+    assert 0 < graphs[0] == graphs[1], f"graphs after each update: {graphs}"
+    assert graphs[-1] <= 2 * graphs[0]
+    stack.compiled.cache_clear()
+    torch._dynamo.reset()
