@@ -1,9 +1,9 @@
 """Keel: LN_out(alpha x + F(LN_in(x))), alpha = the number of sub-layers of the stack; in layer 1 x + F(LN_in(x)).
 
-Chen and Wei 2026, "Post-LayerNorm Is Back", arXiv 2601.19895. There is no official code; four ports agree on the
-equation. Our decisions: alpha is counted for each stack, cross-attention included, so 2L in an encoder or a language
-model and 3L in a decoder (option `alpha`); a final LN follows the stack (option `final_norm`). Unverified: whether the
-authors' models have that final LN.
+Chen and Wei 2026, "Post-LayerNorm Is Back: Stable, ExpressivE, and Deep", arXiv 2601.19895. There is no official code;
+four ports agree on the equation. Our decisions: alpha is counted for each stack, cross-attention included, so 2L in an
+encoder or a language model and 3L in a decoder (option `alpha`); a final LN follows the stack (option `final_norm`).
+Unverified: whether the authors' models have that final LN.
 In half precision alpha x + F is summed in float32 until LN_out: bfloat16 numbers between 256 and 512 are 2 apart.
 """
 

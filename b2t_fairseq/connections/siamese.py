@@ -1,9 +1,10 @@
 """SiameseNorm: x <- LN_post(x); f = F(LN_in(x + LN_pre(y))); x <- x + f / sqrt(2l), y <- y + f; output LN(x) + LN(y).
 
-Li et al. 2026, "SiameseNorm", arXiv 2602.08064. A Post-LN stream x and a Pre-LN stream y read each other and share
-every branch. Both start as the embedding; the output is LN_final(LN_a(x) + LN_b(y)). The last x is not normed yet:
-hence LN_a. Our decisions: the authors' DeiT form for all sub-layers (their OLMo form differs in attention); l counts
-the layers of each stack, and 2l stays 2l where a layer has cross-attention.
+Li et al. 2026, "SiameseNorm: Breaking the Barrier to Reconciling Pre/Post-Norm", arXiv 2602.08064. A Post-LN stream x
+and a Pre-LN stream y read each other and share every branch. Both start as the embedding; the output is
+LN_final(LN_a(x) + LN_b(y)). The last x is not normed yet: hence LN_a. Our decisions: the authors' DeiT form for all
+sub-layers (their OLMo form differs in attention); l counts the layers of each stack, and 2l stays 2l where a layer has
+cross-attention.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Branch warm-up: every branch F begins near 0 and reaches its full size after some updates (`--branch-warmup N`).
 
-    progressive    F x min((t + 1) / (N l), 1)      ProRes 2026 (arXiv 2603.05369): lower layers first
+    progressive    F x min((t + 1) / (N l), 1)      ProRes (Chen et al. 2026, arXiv 2603.05369): lower layers first
     equal          F x min((t + 1) / N, 1)          all layers alike; on Post-LN the idea of BranchNorm
                                                     (2023, arXiv 2305.02790), whose own schedule we could not verify
 
