@@ -2,8 +2,8 @@
 
 Wang et al. 2026, "SpanNorm: Reconciling Training Stability and Performance in Deep Transformers", arXiv 2601.22580;
 read in a port that cites its equations 5 to 8. It is B2T without x in the layer's last sum. In layer 1, self-attention
-reads LN_0(b), and its residual is b itself (option `first_norm`). Our decisions: in a decoder, cross-attention is LN(x
-+ F(x)); `scaled` is the initialisation, since the paper's own scaling rule is unverified.
+reads LN_0(b), and its residual is b itself (option `first_norm`). Our decisions: in a decoder, cross-attention is
+LN(x + F(x)); `scaled` is the initialisation, since the paper's own scaling rule is unverified.
 """
 
 from torch import nn
