@@ -147,25 +147,26 @@ def table(results: Results, unigram: float) -> str:
 
 
 def draw(results: Results, path: Path) -> None:
-    """Draw a row of panels a depth: gradient norms of encoder and decoder, output variances of the decoder, loss."""
+    """Draw four panels a depth, two in a row: gradient norms of both sides, output variances of the decoder, loss."""
     depths = list(dict.fromkeys(layers for _, layers in results))
     titles = ("gradient norm, encoder", "gradient norm, decoder", "output variance, decoder", "loss (nats per token)")
     names = list(dict.fromkeys(connection for connection, _ in results))
-    height = 3.4 * len(depths) + 0.3 * math.ceil(len(names) / 6)
-    with style.drawn(path, len(depths), 4, (16, height)) as (figure, panels):
+    size = (7.0, 5.4 * len(depths) + 0.25 * math.ceil(len(names) / 3))
+    with style.drawn(path, 2 * len(depths), 2, size) as (figure, panels):
+        panels_of = dict(zip(depths, panels.reshape(len(depths), 4), strict=True))
         for (connection, layers), result in results.items():
-            row = panels[depths.index(layers)]
             encoder, decoder = result["encoder"], result["decoder"]
             curves = encoder["gradient"], decoder["gradient"], decoder["variance"], result["loss"]
-            for axis, curve in zip(row, curves, strict=True):
+            for axis, curve in zip(panels_of[layers], curves, strict=True):
                 look = style.line(connection) | {"label": style.label(connection), "markevery": max(1, len(curve) // 9)}
                 axis.plot(range(1, len(curve) + 1), curve, **look)
-        for layers, row in zip(depths, panels, strict=True):
-            for axis, title in zip(row, titles, strict=True):
+        for layers, axes in panels_of.items():
+            for axis, title in zip(axes, titles, strict=True):
                 is_loss = title.startswith("loss")
-                axis.set(title=f"{title}, {layers}", yscale="linear" if is_loss else "log")
+                axis.set_title(f"{title}, {layers}", fontsize=11)
+                axis.set_yscale("linear" if is_loss else "log")
                 style.layer_axis(axis, "update" if is_loss else "layer")
-        style.legend_below(figure, columns=6)
+        style.legend_below(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,11 +1,12 @@
 """The depth check finds what the paper found, on a few layers and updates."""
 
+import contextlib
 import json
 
 import pytest
 
 from b2t_fairseq import UserError, cli
-from b2t_fairseq.analysis import depth_check
+from b2t_fairseq.analysis import depth_check, style
 from b2t_fairseq.analysis.batches import make_batches, read_pairs
 from b2t_fairseq.analysis.fresh import build
 from b2t_fairseq.common.files import append_record
@@ -48,6 +49,34 @@ def test_table_figure_and_a_second_start(tmp_path, capsys):
     before = (tmp_path / "models.jsonl").read_text()
     assert cli.main(run) == 0, "a second start computes nothing again"
     assert (tmp_path / "models.jsonl").read_text() == before
+
+
+def test_the_figure_can_be_read(tmp_path, monkeypatch):
+    """Three hues, one legend for all panels, whole numbers of layers, and narrow enough for a telephone."""
+    seen = {}
+
+    @contextlib.contextmanager
+    def drawn(*arguments):
+        with original(*arguments) as (figure, panels):
+            yield figure, panels
+            figure.canvas.draw()
+            seen.update(figure=figure, panels=panels.ravel().tolist())
+            seen["ticks"] = [axis.get_xticks().tolist() for axis in seen["panels"]]
+
+    original = style.drawn
+    monkeypatch.setattr(style, "drawn", drawn)
+    side = {"gradient": [1.0, 2.0, 3.0], "variance": [1.0, 1.0, 2.0]}
+    result = {"encoder": side, "decoder": side, "loss": [3.0, 2.0]}
+    names, depths = ("post", "pre", "b2t"), ("3-3", "4-4")
+    depth_check.draw({(name, layers): result for layers in depths for name in names}, tmp_path / "depth.png")
+    assert seen["figure"].get_figwidth() <= 7
+    assert all(tick == int(tick) for ticks in seen["ticks"] for tick in ticks), seen["ticks"]
+    assert len(seen["figure"].legends) == 1 and not any(axis.get_legend() for axis in seen["panels"])
+    assert [text.get_text() for text in seen["figure"].legends[0].get_texts()] == list(map(style.label, names))
+    hues = [{"#D55E00": "orange", "#0072B2": "blue", "#009E73": "green"}[style.colour(name)] for name in names]
+    assert len(set(hues)) == 3
+    assert [line.get_color() for line in seen["panels"][0].get_lines()] == list(map(style.colour, names))
+    assert [axis.get_title().split(", ")[-1] for axis in seen["panels"]] == ["3-3"] * 4 + ["4-4"] * 4
 
 
 def test_wrong_options_are_refused():
