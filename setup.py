@@ -28,11 +28,13 @@ TOOLS = {
     "plots": ["matplotlib"],
     "export": ["ctranslate2>=4", "safetensors"],
 }
+#: what builds the site; scripts/docs.sh installs the same file, without torch
+DOCS = (HERE / "docs" / "requirements.txt").read_text(encoding="utf-8").split()
 EXTRAS = {
     "ve": ["ve-fairseq==0.12.3"],
     "fixed": ["fairseq-fixed==0.12.3.1"],
     **TOOLS,
-    "docs": ["ipykernel", "mkdocs-material", "mkdocstrings[python]", "nbclient", "nbformat"],
+    "docs": DOCS,
     "test": [
         "basedpyright==1.40.2",
         "editdistance",
@@ -40,6 +42,7 @@ EXTRAS = {
         "pytest>=7",
         "pytest-xdist>=3.2",
         "ruff==0.17.6",
+        *DOCS,
         *(package for packages in TOOLS.values() for package in packages),
     ],
 }

@@ -140,6 +140,7 @@ has_packages() {
   modules="$modules, scipy, soundfile, kaldi_native_fbank, jiwer, omegaconf"
   if [ "$2" = test ]; then
     modules="$modules, pytest, hypothesis, xdist, ruff, basedpyright, editdistance, safetensors, ctranslate2"
+    modules="$modules, ipykernel, material, mkdocs_jupyter, mkdocstrings_handlers.python, nbclient"
   fi
   "$1" -c "import $modules" > /dev/null 2>&1
 }

@@ -1,7 +1,12 @@
 """What the documentation names exists: links, paths, functions, commands; and it keeps to its own rules of writing."""
 
+import argparse
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "b2t_fairseq"
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
 NOTES = {"results/lab-notes.md": (ROOT / "results/lab-notes.md").read_text(encoding="utf-8")}
 RECIPES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in ROOT.glob("configs/*/*.yaml")}
@@ -117,3 +122,109 @@ def test_the_readme_lists_every_connection():
 
     rows = "\n".join(line.split("|")[1] for line in PAGES["README.md"].splitlines() if line.startswith("| `"))
     assert [name for name in ALL_CONNECTIONS if f"`{name}`" not in rows] == []
+
+
+def test_the_configuration_page_lists_every_option_of_a_model():
+    from b2t_fairseq.models.options import add_connection_args
+
+    parser = argparse.ArgumentParser(add_help=False)
+    add_connection_args(parser)
+    rows = "\n".join(line for line in PAGES["docs/configuration.md"].splitlines() if line.startswith("| `--"))
+    options = [action.option_strings[0] for action in parser._actions]
+    assert len(options) > 5 and [option for option in options if f"`{option}" not in rows] == []
+
+
+def bash_block(page: str, heading: str) -> str:
+    """The first block of shell commands below a heading."""
+    return re.search(rf"^## {heading}\n.*?^```bash\n(.*?)^```", PAGES[page], re.M | re.S)[1]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_translation_page_end_in_a_score(tmp_path):
+    """All of them as they stand, but for a smaller model, vocabulary and training."""
+    from b2t_fairseq.corpora.embedded import english_german
+
+    (tmp_path / "text").mkdir()
+    pairs = english_german.generate(seed=1)["train"]
+    for split, part in {"train": pairs[:300], "valid": pairs[300:320], "test": pairs[320:340]}.items():
+        for side, language in enumerate(("en", "de")):
+            lines = "".join(f"{pair[side]}\n" for pair in part)
+            (tmp_path / "text" / f"{split}.{language}").write_text(lines, encoding="utf-8")
+    commands = bash_block("docs/translation.md", "By hand")
+    for stands, runs in {
+        "vocab_size=8000": "vocab_size=300",
+        "transformer_b2t_18_18": "transformer_b2t_6_6_tiny --encoder-layers 1 --decoder-layers 1",
+        "--max-update 50000": "--max-epoch 2 --cpu",
+        "--num-epoch-checkpoints 10": "--num-epoch-checkpoints 2",
+        "--beam 4": "--beam 2 --cpu --max-len-b 10",
+    }.items():
+        assert commands.count(stands) == 1, stands
+        commands = commands.replace(stands, runs)
+    commands = commands.replace("b2t-fairseq ", f"{sys.executable} -m b2t_fairseq ")
+    commands = commands.replace("python - <<", f"{sys.executable} - <<")
+    script = f"set -euo pipefail\n{commands}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert re.search(r"nrefs:1\|case:mixed", done.stdout), done.stdout[-2000:]
+
+
+needs_mkdocs = pytest.mark.skipif(
+    not importlib.util.find_spec("mkdocs"), reason="mkdocs is not installed: pip install -r docs/requirements.txt"
+)
+
+
+@needs_mkdocs
+def test_the_site_builds_without_a_warning(tmp_path):
+    """A dead link, a page outside the navigation or a name that mkdocstrings does not find ends the build."""
+    build = (sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site")
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {page: (tmp_path / "site" / page).read_text(encoding="utf-8") for page in ("index.html", "api.html")}
+    assert 'src="results/figures/laptop/figure3-w512.svg"' in pages["index.html"]
+    assert (tmp_path / "site/results/figures/laptop/figure3-w512.svg").is_file()
+    for name in ("StackConfig", "Connection", "make_norm", "initialise", "Stack", "UserError"):
+        assert re.search(rf'id="b2t_fairseq\.[\w.]*\b{name}"', pages["api.html"]), name
+    notebook = (tmp_path / "site" / "notebooks" / "first_steps.html").read_text(encoding="utf-8")
+    for link in ("../translation.html", "../gallery.html", "../own_connection.html", "../results/REPORT.html"):
+        assert f'href="{link}"' in notebook and (tmp_path / "site" / "notebooks" / link).is_file()
+    adding = (tmp_path / "site" / "adding.html").read_text(encoding="utf-8")
+    assert "```" not in re.sub(r"<code>.*?</code>", "", adding), "a block of code inside a list is shown as text"
+
+
+@needs_mkdocs
+def test_a_broken_link_ends_the_build(tmp_path):
+    for name in ("mkdocs.yml", "docs", "scripts", "results", "CONTRIBUTING.md", "b2t_fairseq", "configs", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "docs").unlink()
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    with (tmp_path / "docs" / "norms.md").open("a") as page:
+        page.write("\n[nowhere](speed.md#no-such-heading)\n")
+    build = (sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site")
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and "no-such-heading" in done.stdout + done.stderr
+
+
+@needs_mkdocs
+def test_links_and_lists_become_the_sites():
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "scripts" / "_docs_hooks.py")
+    hooks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+
+    def link(text: str, folder: str, here: str) -> str:
+        return hooks.LINK.sub(lambda found: hooks.rewritten(found, folder, here), text)
+
+    assert link("[a](../results/REPORT.md#x)", "docs", "") == "[a](results/REPORT.md#x)"
+    assert link("![a](figures/laptop/figure3-w512.svg)", "results", "results") == (
+        "![a](figures/laptop/figure3-w512.svg)"
+    )
+    assert link("[a](../docs/speed.md)", "results", "results") == "[a](../speed.md)"
+    assert link("[a](../norms.md)", "docs/connections", "connections") == "[a](../norms.md)"
+    assert link("[`a`](../configs/laptop)", "docs", "") == "`a`", "not in the site"
+    assert link("[a](https://b.org/c.md)", "docs", "") == "[a](https://b.org/c.md)"
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        link("[a](../results/none.md)", "docs", "")
+    assert hooks.indent_lists("1. a\n   b\n\n   ```\n   c\n   ```\n- d\n  - e\nf\n  g") == (
+        "1. a\n    b\n\n    ```\n    c\n    ```\n- d\n    - e\nf\n  g"
+    )
+    assert hooks.indent_lists("```\n- a\n  b\n```") == "```\n- a\n  b\n```"

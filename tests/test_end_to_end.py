@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -190,6 +191,17 @@ model:
     saved = tmp_path / "saved" / "checkpoint_last.pt"
     generated = here("generate", data, "--path", saved, "--beam", "2", "--cpu", "--max-tokens", "300")
     assert hypotheses(generated).keys() == set(range(SIZES["test"]))
+
+
+def test_the_sample_of_hydras_configuration_trains(data, tmp_path):
+    folder = Path(__file__).resolve().parents[1] / "configs" / "examples"
+    sizes = [f"++model.{side}_{size}" for side in ("encoder", "decoder") for size in ("layers=1", "embed_dim=16")]
+    short = ("optimization.max_update=2", "++common.cpu=true", "dataset.max_tokens=400", "++dataset.num_workers=0")
+    where = (f"task.data={data}", f"checkpoint.save_dir={tmp_path / 'saved'}")
+    run = ("hydra-train", "--config-dir", folder, "--config-name", "hydra", *where, *sizes, *short)
+    log = ours(*run, cwd=tmp_path).stdout
+    assert "signature: connection:b2t|init:default|layers:1-1|" in log
+    assert (tmp_path / "saved" / "checkpoint_last.pt").is_file()
 
 
 def test_interactive(data, trained):

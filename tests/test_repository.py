@@ -53,3 +53,9 @@ def test_the_changelog_has_this_version():
 @pytest.mark.parametrize("name", [path.name for path in ROOT.glob("scripts/*_*.sh") if path.name[0] != "_"])
 def test_scripts_that_people_call_are_short(name):
     assert len(read(f"scripts/{name}").splitlines()) < 10
+
+
+def test_the_container_has_the_scripts_torch():
+    (torch,) = re.findall(r"torch==([\d.]+)", read("Dockerfile"))
+    assert f"TORCH_VERSION={torch}\n" in read("scripts/_environment.sh")
+    assert len(read("Dockerfile").splitlines()) <= 10

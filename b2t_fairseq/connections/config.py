@@ -21,8 +21,9 @@ class StackConfig:
         ffn_width: inner width of the feed-forward sub-layer.
         heads: attention heads.
         kinds: the sub-layers of a layer, in order, of "SA", "CA", "FF".
-        dropout, attention_dropout, activation_dropout: probabilities: after each sub-layer (and on the embedding), on
-            the attention probabilities, inside the feed-forward sub-layer.
+        dropout: probability after each sub-layer and on the embedding.
+        attention_dropout: probability on the attention probabilities.
+        activation_dropout: probability inside the feed-forward sub-layer.
         activation: name of the feed-forward activation, as fairseq names them.
         memory_width: width of the encoder states that cross-attention reads, if it is not `width`.
         norm: the kind of every norm in the stack (`--norm`).

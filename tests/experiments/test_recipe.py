@@ -88,7 +88,7 @@ def test_what_a_recipe_cannot_ask_for(option, tmp_path):
 def test_all_our_recipes_are_taken():
     from b2t_fairseq.experiments.recipes import check_option, configs_folder
 
-    files = sorted(configs_folder().rglob("*.yaml"))
+    files = [path for path in sorted(configs_folder().rglob("*.yaml")) if path.parent.name != "examples"]
     assert len(files) >= 8
     for path in files:
         for name, block in yaml.safe_load(path.read_text(encoding="utf-8")).items():
