@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -134,9 +135,9 @@ def test_the_configuration_page_lists_every_option_of_a_model():
     assert len(options) > 5 and [option for option in options if f"`{option}" not in rows] == []
 
 
-def bash_block(page: str, heading: str) -> str:
+def bash_block(text: str, heading: str) -> str:
     """The first block of shell commands below a heading."""
-    return re.search(rf"^## {heading}\n.*?^```bash\n(.*?)^```", PAGES[page], re.M | re.S)[1]
+    return re.search(rf"^## {heading}\n.*?^```bash\n(.*?)^```", text, re.M | re.S)[1]
 
 
 @pytest.mark.slow
@@ -150,7 +151,8 @@ def test_the_commands_of_the_translation_page_end_in_a_score(tmp_path):
         for side, language in enumerate(("en", "de")):
             lines = "".join(f"{pair[side]}\n" for pair in part)
             (tmp_path / "text" / f"{split}.{language}").write_text(lines, encoding="utf-8")
-    commands = bash_block("docs/translation.md", "By hand")
+    text = PAGES["docs/translation.md"]
+    commands = bash_block(text, "By hand")
     for stands, runs in {
         "vocab_size=8000": "vocab_size=300",
         "transformer_b2t_18_18": "transformer_b2t_6_6_tiny --encoder-layers 1 --decoder-layers 1",
@@ -162,11 +164,13 @@ def test_the_commands_of_the_translation_page_end_in_a_score(tmp_path):
         commands = commands.replace(stands, runs)
     commands = commands.replace("b2t-fairseq ", f"{sys.executable} -m b2t_fairseq ")
     commands = commands.replace("python - <<", f"{sys.executable} - <<")
-    script = f"set -euo pipefail\n{commands}"
+    (python,) = re.findall(r"^```python\n(import b2t_fairseq\n\nmodel = b2t_fairseq\.load.*?)```", text, re.M | re.S)
+    script = f"set -euo pipefail\n{commands}\n{sys.executable} -c {shlex.quote(python)}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert re.search(r"nrefs:1\|case:mixed", done.stdout), done.stdout[-2000:]
+    assert done.stdout.splitlines()[-1].startswith("['") or done.stdout.splitlines()[-1].startswith('["')
 
 
 needs_mkdocs = pytest.mark.skipif(
