@@ -31,9 +31,9 @@ for candidate in "${VIRTUAL_ENV:-/nowhere}/bin/python" .venv/bin/python .venv.do
 done
 if [ -z "$python" ]; then
   python=.venv.docs/bin/python
-  echo "making .venv.docs with the packages of docs/requirements.txt: about 60 MB" >&2
+  echo "making .venv.docs with the packages of docs/requirements.txt: 270 MB on disk" >&2
   python3 -m venv .venv.docs
-  "$python" -m pip install --quiet -r docs/requirements.txt
+  "$python" -m pip install --quiet -c constraints.txt -r docs/requirements.txt
 fi
 echo "\$ $python -m mkdocs ${action[*]}" >&2
 exec "$python" -m mkdocs "${action[@]}"
