@@ -80,7 +80,7 @@ def measure(cls: type[Connection], configs: list[StackConfig], sharing: tuple[st
         for config in configs:
             own = cls(config, **parse_options(cls, None))
             final_norm = nn.LayerNorm(config.width) if own.has_final_norm else None
-            stack = Stack(config, own, places=parameters_of(config.depth, *sharing)).eval()
+            stack = Stack(config, own, places=parameters_of(config.depth, *sharing, config.other_depth)).eval()
             modules = [stack] if final_norm is None else [stack, final_norm]
             total["parameters"] += sum(p.numel() for module in modules for p in module.parameters())
             x = torch.zeros(2, 1, config.width)

@@ -23,17 +23,21 @@ class SharingError(UserError):
     """A connection whose layers cannot share parameters."""
 
 
-def parameters_of(depth: int, form: str | None, unique: int | None) -> list[int]:
+def parameters_of(depth: int, form: str | None, unique: int | None, other_depth: int | None = None) -> list[int]:
     """Return for each of the `depth` layers whose parameters it uses, 0...P-1.
 
+    With a decoder of P layers, only a deeper encoder shares any, and the reverse.
+
     Raises:
-        UserError: the depth is not a multiple of P, or nothing would be shared.
+        UserError: the depth is not a multiple of P, or nothing would be shared, in the other stack neither.
     """
     if form is None or unique is None:
         return list(range(depth))
-    if depth % unique or unique == depth:
+    if depth % unique or unique == depth == (other_depth or depth):
         why = "nothing is shared" if unique == depth else "the depth is not a multiple of it"
         raise UserError(f"--unique-layers {unique}: a stack of {depth} layers cannot be made of them ({why})")
+    if unique == depth:
+        return list(range(depth))
     if form == "sequence":
         return [i * unique // depth for i in range(depth)]
     cycle = [i % unique for i in range(depth)]

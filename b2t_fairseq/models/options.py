@@ -114,7 +114,7 @@ class Plan(NamedTuple):
     def build_stack(self, config: StackConfig, layerdrop: float = 0.0, checkpoint_activations: bool = False) -> Stack:
         connection = self.connection(config, **self.options)
         warmup = BranchWarmup(self.branch_warmup, self.branch_warmup_schedule) if self.branch_warmup else None
-        places = parameters_of(config.depth, self.share_layers, self.unique_layers)
+        places = parameters_of(config.depth, self.share_layers, self.unique_layers, config.other_depth)
         stack = Stack(config, connection, layerdrop, checkpoint_activations, self.compile_layers, warmup, places)
         check_norms(stack)
         return stack

@@ -96,6 +96,14 @@ def test_recomputed_layers():
         assert torch.allclose(gradient, found[1][name], atol=1e-6), name
 
 
+def test_only_the_deeper_stack_shares():
+    options = {"share_layers": "cycle", "unique_layers": 2}
+    model = build_connection("b2t", encoder_layers=6, decoder_layers=2, **options)
+    assert model.encoder.layers.places == (0, 1, 0, 1, 0, 1) and model.decoder.layers.places == (0, 1)
+    with pytest.raises(UserError, match="nothing is shared"):
+        build_connection("b2t", encoder_layers=2, decoder_layers=2, **options)
+
+
 def test_the_language_model_has_it():
     model = build_language_model(share_layers="sequence", unique_layers=1)
     assert "(share_layers=sequence,unique_layers=1)" in model.signature
@@ -124,7 +132,7 @@ def test_who_can():
         ({"share_layers": "cycle", "unique_layers": -2}, "--unique-layers -2"),
         ({"share_layers": "cycle", "unique_layers": 0}, "--unique-layers P, from 1 on, go together"),
         ({"share_layers": "cycle", "unique_layers": 2}, "3 layers cannot be made of them .the depth is not a multiple"),
-        ({"share_layers": "cycle", "unique_layers": 3}, "nothing is shared"),
+        ({"share_layers": "cycle", "unique_layers": 3}, "a stack of 2 layers cannot be made of them"),
         ({"share_layers": "random", "unique_layers": 1}, "random is unknown: choose one of sequence, cycle, cycle_rev"),
         ({**SHARED, "decoder_layers_to_keep": "0,1"}, "layers-to-keep"),
     ],
