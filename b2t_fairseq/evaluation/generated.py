@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..common.command_line import Parser
 from ..common.errors import UserError
@@ -17,6 +17,11 @@ from .text import read_lines, refuse_unjoined
 HYPOTHESIS = re.compile(r"^([DH])-(\d+)\t[^\t]*\t(.*)$")
 #: `T-17 <TAB> text`: the reference as the binarised data hold it
 TARGET = re.compile(r"^T-(\d+)\t(.*)$")
+#: what the log of generate or eval-lm says of the models it loads
+FACTS = {
+    "signature": re.compile(r"\| b2t_fairseq[\w.]* \| signature: (connection:\S+)$"),
+    "checkpoint": re.compile(r"\| fairseq_cli\.\w+ \| loading model\(s\) from (\S.*)$"),
+}
 LONGEST_NUMBER = 12  # digits
 UNKNOWN = "<unk>"  # stands in a target for what the vocabulary lacks: such a line cannot be compared
 
@@ -126,8 +131,9 @@ def scoring_parser(command: str, description: str | None) -> Parser:
 def add_facts(parser: Parser) -> None:
     """Add the options that say what was scored, and where to write it."""
     parser.add_argument("--split", default="test", help="name of the test set, shown with the score")
-    parser.add_argument("--checkpoint", default="unknown", help="name of the checkpoint, shown with the score")
-    parser.add_argument("--connection", default="unknown", help="connection or whole signature, shown with the score")
+    of_log = "(default: what the log says that is scored)"
+    parser.add_argument("--checkpoint", help=f"name of the checkpoint, shown with the score {of_log}")
+    parser.add_argument("--connection", help=f"connection or whole signature, shown with the score {of_log}")
     parser.add_argument("--json", metavar="FILE", help="also write the score to this file")
 
 
@@ -142,13 +148,23 @@ def scored_files(
         hypotheses = read_generate_output(options.hypotheses)
         check_order(options.hypotheses, references)
     refuse_unjoined(hypotheses, references, name)
-    publish(options, metric(hypotheses, references))
+    publish(options, options.hypotheses, metric(hypotheses, references))
 
 
-def publish(options: argparse.Namespace, scores: Mapping[str, Score]) -> None:
-    """Print a line for each score, and write `--json`."""
-    connection = full_signature(options.connection)
+def publish(options: argparse.Namespace, log: str | os.PathLike, scores: Mapping[str, Score]) -> None:
+    """Print a line for each score of `log`, and write `--json`; what the options leave open, the log says itself."""
+    said = dict(facts_in(log))
+    connection = full_signature(options.connection or said["signature"])
+    checkpoint = options.checkpoint or said["checkpoint"]
     for name, score in scores.items():
-        print(line(name, score, options.split, options.checkpoint, connection))
+        print(line(name, score, options.split, checkpoint, connection))
     if options.json:
-        write_json(options.json, scores, split=options.split, checkpoint=options.checkpoint, connection=connection)
+        write_json(options.json, scores, split=options.split, checkpoint=checkpoint, connection=connection)
+
+
+def facts_in(log: str | os.PathLike) -> Iterator[tuple[str, str]]:
+    """Find the models' signature and checkpoint in the log of generate or eval-lm; of an ensemble, each model's."""
+    lines = read_lines(log)
+    for fact, pattern in FACTS.items():
+        found = dict.fromkeys(match[1] for text in lines if (match := pattern.search(text)))
+        yield fact, " + ".join(found) or "unknown"

@@ -125,9 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--words", type=positive, metavar="N", help="words of the text, if its tokens are subwords")
     add_facts(parser)
     options = parser.parse_args(arguments)
-    publish(
-        options, corpus_perplexity(read_eval_lm(options.output), read_lines_as_fairseq(options.text), options.words)
-    )
+    evaluation, text = read_eval_lm(options.output), read_lines_as_fairseq(options.text)
+    publish(options, options.output, corpus_perplexity(evaluation, text, options.words))
     return 0
 
 

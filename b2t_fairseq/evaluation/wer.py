@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     references = read_references(options.references)
     hypotheses = read_lines(options.hypotheses) if options.plain else read_recognised(options.hypotheses, references)
     refuse_unjoined(hypotheses, references, "error rate")
-    publish(options, error_rates(hypotheses, references))
+    publish(options, options.hypotheses, error_rates(hypotheses, references))
     return 0
 
 

@@ -99,3 +99,32 @@ def test_command_line_prints_one_signed_line_and_json(tmp_path, capsys):
     facts = json.loads((tmp_path / "score.json").read_text())
     assert facts["score"] == 100.0 and facts["counts"]["sentences"] == 3 and facts["signature"] in printed
     assert line(corpus_bleu(REFERENCES, REFERENCES), "test", "unknown", "connection:b2t") == printed
+
+
+LOG = """2026-11-26 10:17:35 | INFO | fairseq_cli.generate | loading model(s) from runs/one.pt:runs/two.pt
+2026-11-26 10:17:35 | INFO | b2t_fairseq.models.options | signature: connection:post|init:default|layers:6-6
+2026-11-26 10:17:36 | INFO | b2t_fairseq.models.options | signature: connection:{}|init:default|layers:6-6
+"""
+
+
+@pytest.mark.parametrize(
+    "second, options, said",
+    [
+        (
+            "post",
+            [],
+            "checkpoint:runs/one.pt:runs/two.pt | connection:post|init:default|layers:6-6 | nrefs",
+        ),
+        ("pre", [], "|layers:6-6 + connection:pre|init:default|layers:6-6 | nrefs"),
+        ("post", ["--connection", "b2t", "--checkpoint", "mine"], "checkpoint:mine | connection:b2t | nrefs"),
+    ],
+)
+def test_the_log_says_what_is_scored(second, options, said, tmp_path, capsys):
+    """But not a sentence that looks like it."""
+    lines = [f"D-{i}\t-0.5\t{text}\n" for i, text in enumerate(["signature: connection:evil|x", *REFERENCES[1:]])]
+    (tmp_path / "generate.log").write_text(LOG.format(second) + "".join(lines))
+    (tmp_path / "references").write_text("\n".join(REFERENCES) + "\n")
+    cli.main(
+        ["bleu", "--hypotheses", str(tmp_path / "generate.log"), "--references", str(tmp_path / "references"), *options]
+    )
+    assert said in capsys.readouterr().out

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -67,13 +68,16 @@ def slurm(tmp_path):
         (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
         (folder / name).chmod(0o755)
 
-    def start(status: int, seconds: float) -> subprocess.Popen:
+    paper = ["train.sbatch", "gigaword", "--layers", "6-6"]
+
+    def start(status: int, seconds: float, script: Sequence[str] = paper) -> subprocess.Popen:
         (folder / "status").write_text(str(status))
         (folder / "seconds").write_text(str(seconds))
-        facts = {"SLURM_JOB_ID": "42", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2"}
+        facts = {"SLURM_JOB_ID": "42", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_NUM_NODES": "2", "SLURM_NTASKS": "16"}
         environment = {**os.environ, **facts, "PATH": f"{folder}:{os.environ['PATH']}"}
-        command = ["bash", "scripts/slurm/train.sbatch", "gigaword", "--layers", "6-6"]
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        command = ["bash", f"scripts/slurm/{script[0]}", *script[1:]]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
 
     start.log = folder / "log"
     start.pid = folder / "pid"
@@ -101,3 +105,21 @@ def test_the_time_limit_asks_all_machines_to_stop_and_queues_again(slurm):
     process.send_signal(signal.SIGUSR1)
     process.communicate(timeout=60)
     assert slurm.log.read_text().splitlines()[3:] == ["scancel --signal=TERM 42", "scontrol requeue 42"]
+
+
+def test_a_training_on_ones_own_data_has_a_process_for_each_gpu(slurm):
+    process = slurm(75, 0, ["own_data.sbatch", "my data", "--save-dir", "checkpoints"])
+    process.communicate(timeout=60)
+    asked = slurm.log.read_text().splitlines()
+    assert process.returncode == 75 and asked[-1] == "scontrol requeue 42"
+    python, _, rest = asked[1].removeprefix("srun --kill-on-bad-exit=1 ").partition(" ")
+    assert python.endswith("python")
+    assert rest == (
+        "-m b2t_fairseq train my data --save-dir checkpoints --distributed-world-size 16 --distributed-port 20042"
+    )
+
+
+def test_a_training_on_no_data_is_refused(slurm):
+    process = slurm(0, 0, ["own_data.sbatch"])
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2 and error.startswith("error: no arguments: ") and not slurm.log.exists()
