@@ -247,14 +247,14 @@ def open_model(places: Places, trust_checkpoint: bool = False, **overrides: Any)
     Raises:
         UserError: a part is damaged, or does not belong to the others.
     """
-    told = places.overrides | overrides
+    settings = places.overrides | overrides
     if trust_checkpoint:
-        told["trust_checkpoint"] = True
+        settings["trust_checkpoint"] = True
     path = str(places.checkpoint)
     try:
         if places.task == SPEECH:
-            return Trained(places, Recogniser.load(path, told.pop("data"), **told))
-        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=told)
+            return Trained(places, Recogniser.load(path, settings.pop("data"), **settings))
+        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([path], arg_overrides=settings)
     except RuntimeError as error:
         text = " ".join(str(error).split())
         if "loading state_dict" not in text:
