@@ -164,7 +164,8 @@ class Run:
                 self.must(*build, "-e", ".[fixed]")
             else:
                 self.must(*pip, "pip<24.1")  # newer ones refuse omegaconf 2.0.6, which both need
-                self.must(*build, SOURCES[self.cell.fairseq])
+                # isolated, where no torch is, the PyPI package leaves out an extension whose source it forgot
+                self.must(*(pip if self.cell.fairseq == "pypi" else build), SOURCES[self.cell.fairseq])
                 self.must(*build, "-e", ".")
         self.must(*pip, "pytest")
 

@@ -62,8 +62,8 @@ def dry_run(matrix, capsys, folder: Path, cell: str) -> list[str]:
         ),
         (
             "3.10-pypi-2.1",
-            ["torch==2.1.2 'numpy<2'", "'pip<24.1'", "--no-build-isolation fairseq==0.12.2"],
-            ["[fixed]"],
+            ["torch==2.1.2 'numpy<2'", "'pip<24.1'", "constraints.txt fairseq==0.12.2", "--no-build-isolation -e ."],
+            ["[fixed]", "--no-build-isolation fairseq"],
         ),
         ("3.10-main-2.13", ["git ls-remote", "facebookresearch/fairseq@3d262bb2"], ["fairseq==0.12.2"]),
     ],
