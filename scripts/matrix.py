@@ -130,7 +130,7 @@ class Run:
         except Failed as problem:
             return self.row | {"problem": str(problem)}
         self.say("tests of connections and models")
-        tests, _ = self.command(self.python, *PYTEST, *TESTS)
+        tests, tests_status = self.command(self.python, *PYTEST, *TESTS)
         self.say("a training")
         training, status = self.command(self.python, *PYTEST, TRAINING)
         if self.is_dry:
@@ -138,6 +138,7 @@ class Run:
         return self.row | {
             "versions": json.loads(self.command(self.python, "-c", VERSIONS)[0]),
             "tests": last_line(tests),
+            "passed": tests_status == 0 and status == 0,
             "training": "yes" if status == 0 else reason(training),
             "minutes": round((time.monotonic() - began) / 60, 1),
         }
@@ -207,7 +208,7 @@ def last_line(output: str) -> str:
     """Return "330 passed" or "2 failed, 328 passed" of pytest's last line, or what was printed instead."""
     lines = output.strip().splitlines() or ["no output"]
     counts = re.findall(r"\d+ (?:passed|failed|errors?|skipped)\b", lines[-1])
-    return ", ".join(counts) or lines[-1][:80]
+    return ", ".join(counts) or lines[-1].removeprefix("E").strip()[:80]
 
 
 def reason(output: str) -> str:
@@ -301,7 +302,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the cells; print the table. Returns 1 if a test failed."""
+    """Run the cells; print the table. Returns 1 if a cell's tests or training failed."""
     options = parse(arguments)
     if not options.dry_run:
         (options.folder / "rows").mkdir(parents=True, exist_ok=True)
@@ -312,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = {cell: read_row(options.folder / "rows" / f"{cell.name}.json") for cell in all_cells()}
     fresh = {tuple(row["cell"]): row for row in rows}
     print(table([row for cell in all_cells() if (row := fresh.get(cell) or known[cell])]))
-    return int(any("failed" in row.get("tests", "") or "error" in row.get("tests", "") for row in rows))
+    return int(any(not row.get("passed", True) for row in rows))
 
 
 if __name__ == "__main__":

@@ -5,24 +5,22 @@ utterance's end. Here padded frames are zero before every convolution, as beyond
 """
 
 import torch
-from fairseq.models.speech_to_text.modules.convolution import Conv1dSubsampler, Conv2dSubsampler
 from torch import Tensor, nn
 
 
-def masked_subsample(
-    subsampler: Conv1dSubsampler | Conv2dSubsampler, x: Tensor, lengths: Tensor
-) -> tuple[Tensor, Tensor]:
+def masked_subsample(subsampler: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Subsample filter banks (B, frames, features), padded on the right.
 
     Args:
-        subsampler: fairseq's.
+        subsampler: fairseq's `Conv1dSubsampler` or `Conv2dSubsampler`. Neither can be imported by one name from all
+            fairseqs: 0.12.2 has the first elsewhere, and no second.
         x: the filter banks.
         lengths: (B,) frames of each utterance.
 
     Returns:
         (T, B, C), and the lengths (B,) in its time steps.
     """
-    if isinstance(subsampler, Conv1dSubsampler):
+    if hasattr(subsampler, "conv_layers"):  # one-dimensional
         x = x.transpose(1, 2)  # (B, features, frames)
         for convolution in subsampler.conv_layers:
             x = nn.functional.glu(convolution(zero_beyond(x, lengths)), dim=1)

@@ -107,6 +107,7 @@ def test_the_table_shows_all_rows_and_the_status_those_of_this_run(matrix, capsy
     rows = tmp_path / "rows"
     rows.mkdir()
     row = {"cell": ["3.11", "ve", "2.13"], "date": "2026-11-26", "tests": "1 failed, 9 passed", "training": "yes"}
+    row["passed"] = False
     (rows / "3.11-ve-2.13.json").write_text(json.dumps(row))
     monkeypatch.setattr(
         matrix.Run, "__call__", lambda run: run.row | {"tests": "10 passed", "training": "yes", "minutes": 1}
@@ -121,7 +122,7 @@ def test_the_table_shows_all_rows_and_the_status_those_of_this_run(matrix, capsy
     [
         ("....\n738 passed in 269.45s (0:04:29)\n", "738 passed"),
         ("F\n1 failed, 30 passed, 2 skipped in 3.00s", "1 failed, 30 passed, 2 skipped"),
-        ("ImportError while loading conftest", "ImportError while loading conftest"),
+        ("ImportError while loading conftest\nE   ModuleNotFoundError: x", "ModuleNotFoundError: x"),
         ("", "no output"),
     ],
 )
