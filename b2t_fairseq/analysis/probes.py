@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from ..checkpoints.signature import parse_signature
 from ..common.errors import UserError
@@ -182,7 +182,7 @@ def mean_nll(model: nn.Module, sample: Mapping[str, Any]) -> Tensor:
 def gradients(trace: Trace) -> Iterator[Row]:
     """Yield each layer's output; where a connection computes that from its stream, the tensors of the stream."""
     for side, number, output, stream in layers_of(trace):
-        parts = tuple(part for part in tree_leaves(stream) if isinstance(part, Tensor))
+        parts = tuple(part for part in tree_flatten(stream)[0] if isinstance(part, Tensor))
         is_part = any(output is part for part in parts)
         yield {"side": side, "layer": number}, (output,) if is_part else parts
 
