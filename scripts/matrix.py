@@ -213,7 +213,7 @@ def last_line(output: str) -> str:
 
 def reason(output: str) -> str:
     """Return why the training failed: the command's one-line error, if it printed one."""
-    errors = re.findall(r"^(?:E +)?error: (.{1,100})", output, flags=re.MULTILINE)
+    errors = re.findall(r"^(?:E +)?error: (?:/\S+: )?(.{1,100})", output, flags=re.MULTILINE)
     return f"no: {errors[0]}" if errors else f"no: {last_line(output)}"
 
 

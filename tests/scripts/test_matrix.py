@@ -130,6 +130,14 @@ def test_counts(output, counts, matrix):
     assert matrix.last_line(output) == counts
 
 
+def test_a_training_that_fails_says_why_without_the_path_of_a_temporary_file(matrix):
+    output = (
+        "E   assert 2 == 0\nerror: /tmp/x/checkpoint2.pt: torch 2.1.2 cannot load checkpoints safely\n1 failed in 6s\n"
+    )
+    assert matrix.reason(output) == "no: torch 2.1.2 cannot load checkpoints safely"
+    assert matrix.reason("E   assert 2 == 0\n1 failed in 6s\n") == "no: 1 failed"
+
+
 def test_a_cell_runs_in_a_copy_and_a_failing_step_ends_it(matrix, tmp_path, monkeypatch):
     """The Python of this cell makes environments whose pip fails."""
     fake = tmp_path / "python"
