@@ -221,6 +221,6 @@ def test_commands_work_in_another_folder(installed, tmp_path):
     assert "--arch transformer_b2t_18_18_tiny" in quickstart and "--max-update 1200" in quickstart
     assert "--task language_modeling" in language_model
     assert "--arch transformer_b2t_18_18 " in train and "torch.distributed.run" in train
-    assert "b2t_fairseq.cli generate" in evaluate
+    assert "b2t-fairseq generate" in evaluate
     assert "b2t" in connections and "final LN" in connections
     assert not list(tmp_path.iterdir())

@@ -152,7 +152,7 @@ def check_method(method: str) -> str:
     if name not in ARCH_MODEL_REGISTRY:
         near = difflib.get_close_matches(name, ARCH_MODEL_REGISTRY, n=1)
         hint = f"did you mean {near[0]}?" if near else f"name the code that registers it by {USER_DIR}"
-        raise UserError(f"'{method}': fairseq has no architecture '{name}': {hint}")
+        raise UserError(f"{ARCH}{name}, --arch {name}: fairseq has no architecture '{name}': {hint}")
     return method
 
 

@@ -211,7 +211,7 @@ def test_a_fresh_model_is_probed_as_its_first_update_finds_it(kind):
     source, target = batch()
     sample = {"net_input": {"src_tokens": source, "src_lengths": None, "prev_output_tokens": target}, "target": target}
     fresh.settle(model, sample)
-    records = fresh.measured(["gradients", "growth", "points"], model, sample, {}, None)
+    records = fresh.measured(["gradients", "growth", "points"], model, sample, {}, None, "post")
     assert {r["probe"] for r in records} == {"gradients", "growth", "points"}
     assert all(r["options"] == f"norm={kind}" for r in records)
     if kind == "un":
