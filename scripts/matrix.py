@@ -135,6 +135,8 @@ class Run:
         training, status = self.command(self.python, *PYTEST, TRAINING)
         if self.is_dry:
             return self.row
+        if killed := min(tests_status, status, 0):  # from outside, or for its memory: no result of this cell
+            return self.row | {"problem": f"stopped by signal {-killed}"}
         return self.row | {
             "versions": json.loads(self.command(self.python, "-c", VERSIONS)[0]),
             "tests": last_line(tests),

@@ -154,6 +154,17 @@ def test_a_cell_runs_in_a_copy_and_a_failing_step_ends_it(matrix, tmp_path, monk
     assert not (run.checkout / ".venv").exists() and "pip install" in run.log.read_text()
 
 
+def test_a_cell_that_was_killed_has_no_result(matrix, tmp_path, monkeypatch):
+    options = matrix.parse(["--folder", str(tmp_path), "--only", "3.11-ve-2.13"])
+    monkeypatch.setattr(matrix, "find_python", lambda version: sys.executable)
+    monkeypatch.setattr(matrix.Run, "install", lambda run, base: None)
+    run = matrix.Run(options.cells[0], options)
+    run.python = "bash"
+    monkeypatch.setattr(matrix, "TESTS", ())
+    monkeypatch.setattr(matrix, "PYTEST", ("-c", "kill -9 $$"))
+    assert run()["problem"] == "stopped by signal 9"
+
+
 def test_mistakes_are_one_line(tmp_path):
     done = subprocess.run(
         ["bash", ROOT / "scripts" / "test_matrix.sh", "--only", "3.9-ve-2.13"],
