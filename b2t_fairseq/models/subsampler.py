@@ -4,11 +4,13 @@ Between two convolutions fairseq leaves in the padded frames what the first made
 utterance's end. Here padded frames are zero before every convolution, as beyond the end of an utterance that is alone.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 
-def masked_subsample(subsampler: nn.Module, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def masked_subsample(subsampler: Any, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Subsample filter banks (B, frames, features), padded on the right.
 
     Args:
