@@ -8,43 +8,15 @@ Nothing here imports torch or fairseq, so that `--help` and `--version` answer a
 """
 
 import difflib
-import importlib
 import importlib.metadata
 import sys
 from collections.abc import Sequence
 
+from .commands import table
 from .common.command_line import guarded
 from .common.errors import UserError
+from .common.quick import OUR_PATH
 from .version import __version__
-
-#: commands of fairseq's
-FAIRSEQ_COMMANDS = ("train", "hydra-train", "generate", "interactive", "validate", "eval-lm", "preprocess", "score")
-#: command -> (module of ours with `main(arguments)`, what it does)
-OUR_COMMANDS = {
-    "analyze": (".analysis.analyze", "gradients, similarities, variances and learned weights, layer by layer"),
-    "average-checkpoints": (".average_checkpoints", "the average of several checkpoints' parameters"),
-    "bleu": (".evaluation.bleu", "SacreBLEU of fairseq-generate's output, with its signature"),
-    "completion": (".commands.completion", "completion of this command, for the shell that is named"),
-    "convert": (".interchange.incoming.command", "another code's checkpoint as ours: B2T's, ResiDual's, Admin's, …"),
-    "dlcl-weights": (
-        ".analysis.weights",
-        "the layer combination that a DLCL checkpoint has learned, also as a figure",
-    ),
-    "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
-    "doctor": (".commands.doctor", "is this environment sound? versions, devices, kernels, and how to fix what is not"),
-    "export": (".interchange.outgoing.export", "a trained model for other programs: safetensors, CTranslate2"),
-    "paper-train": (".experiments.train", "the paper's training on any number of GPUs, with its effective batch"),
-    "paper-evaluate": (".experiments.evaluate", "average, decode and score: the paper's table row"),
-    "patches": (".patches.listing", "what we change in fairseq: what, why, and whether it is active here"),
-    "perplexity": (".evaluation.perplexity", "perplexity per word of eval-lm's output, of complete texts only"),
-    "prepare": (".experiments.prepare", "the paper's corpora, fetched, checked and binarised"),
-    "quickstart": (".experiments.quickstart", "corpus, training, averaging, decoding and scores in one go"),
-    "reproduce": (".experiments.reproduce", "the paper's tables, figures and findings, at laptop or paper scale"),
-    "rouge": (".evaluation.rouge", "ROUGE F1 of fairseq-generate's output, with confidence intervals"),
-    "transcribe": (".transcribe", "WAV and FLAC files to text, by a trained speech recogniser"),
-    "wer": (".evaluation.wer", "word and character error rate of fairseq-generate's output, with counts"),
-}
-OUR_PATH = sys.modules[__package__].__path__[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(command: str, arguments: list[str]) -> int | None:
     """Run `command` of ours or of fairseq's with `arguments`."""
-    if command not in FAIRSEQ_COMMANDS and command not in OUR_COMMANDS:
-        known = [*FAIRSEQ_COMMANDS, *OUR_COMMANDS]
+    if command not in table.FAIRSEQ_COMMANDS and command not in table.OUR_COMMANDS:
+        known = [*table.FAIRSEQ_COMMANDS, *table.OUR_COMMANDS]
         near = difflib.get_close_matches(command, known, n=1)
         hint = f"did you mean {near[0]}?" if near else "choose from " + ", ".join(known)
         raise UserError(f"unknown command '{command}': {hint}")
@@ -74,27 +46,17 @@ def run(command: str, arguments: list[str]) -> int | None:
         from .commands import full_help
 
         return full_help.show(command, arguments)
-    return start(command, arguments)
-
-
-def start(command: str, arguments: list[str]) -> int | None:
-    """Run a known command."""
-    from .commands import of_fairseq
-
-    with of_fairseq.one_line_refusals():
-        if command in OUR_COMMANDS:
-            return importlib.import_module(OUR_COMMANDS[command][0], __package__).main(arguments)
-        return of_fairseq.run(command, arguments)
+    return table.start(command, arguments)
 
 
 def usage() -> str:
     """Return what `--help` prints."""
-    ours = "\n".join(f"  {name:<20} {text}" for name, (_, text) in OUR_COMMANDS.items())
+    ours = "\n".join(f"  {name:<20} {text}" for name, (_, text) in table.OUR_COMMANDS.items())
     return (
         "usage: b2t-fairseq COMMAND ARGUMENTS…   (or: python -m b2t_fairseq COMMAND ARGUMENTS…)\n\n"
         "example: b2t-fairseq train data-bin --arch transformer_b2t_18_18 --max-tokens 4096 …\n\n"
         "fairseq's own commands, with --user-dir filled in:\n"
-        f"  {'  '.join(FAIRSEQ_COMMANDS)}\n\nours:\n{ours}\n\n"
+        f"  {'  '.join(table.FAIRSEQ_COMMANDS)}\n\nours:\n{ours}\n\n"
         "b2t-fairseq COMMAND --help lists the command's options, with an example.\n\noptions:\n"
         "  -h, --help           this text\n"
         "  --version            the versions of the package, fairseq and torch\n"

@@ -1,5 +1,6 @@
 """A tiny corpus and the real command lines, for tests that go from text to a score."""
 
+import contextlib
 import os
 import re
 import socket
@@ -96,3 +97,17 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     from b2t_fairseq.checkpoints.loading import load_checkpoint
 
     return load_checkpoint(str(path))["model"]
+
+
+@contextlib.contextmanager
+def own_method(path: Path, name: str):
+    """Write the example of docs/own_connection.md, a connection called `name`; forget it at the end."""
+    from b2t_fairseq.connections import registry
+    from b2t_fairseq.models import methods
+
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own_connection.md").read_text(), re.S)[:1]
+    path.write_text(example.replace('"rezero"', f'"{name}"'))
+    yield path
+    for names in (registry.CONNECTIONS, methods.OWN):
+        for known in [known for known in names if name in known]:
+            del names[known]

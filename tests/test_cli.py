@@ -12,6 +12,7 @@ from end_to_end import free_port
 
 import b2t_fairseq
 from b2t_fairseq import cli
+from b2t_fairseq.commands import table
 from b2t_fairseq.common.quick import answers_without_fairseq
 
 HOME = b2t_fairseq.__path__[0]
@@ -82,7 +83,7 @@ def test_only_our_command_goes_without_the_plugin(started, original, is_quick, m
 def test_help_and_version(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f" {name}" in text for name in [*cli.FAIRSEQ_COMMANDS, *cli.OUR_COMMANDS])
+    assert all(f" {name}" in text for name in [*table.FAIRSEQ_COMMANDS, *table.OUR_COMMANDS])
     assert cli.main(["--version"]) == 0
     assert f"b2t_fairseq {b2t_fairseq.__version__} (" in capsys.readouterr().out
     assert cli.main([]) == 2
@@ -134,7 +135,7 @@ def test_the_command_works_from_a_symlinked_copy_of_the_path(tmp_path):
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: no-data: "), done.stderr
 
 
-@pytest.mark.parametrize("command", sorted(cli.OUR_COMMANDS))
+@pytest.mark.parametrize("command", sorted(table.OUR_COMMANDS))
 def test_each_command_of_ours_is_there(command):
-    module = importlib.import_module(cli.OUR_COMMANDS[command][0], "b2t_fairseq")
+    module = importlib.import_module(table.OUR_COMMANDS[command][0], "b2t_fairseq")
     assert callable(module.main)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.cli import FAIRSEQ_COMMANDS, OUR_COMMANDS
+from b2t_fairseq.commands.table import FAIRSEQ_COMMANDS, OUR_COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "b2t_fairseq"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import shtab
 
-from .. import cli
 from ..common.command_line import Parser
+from . import table
 from .full_help import LOAD_CHECKPOINTS, add_early_options, parser_of
 
 WITHOUT_A_PARSER = ("hydra-train", "score", "completion")
@@ -28,8 +28,8 @@ def whole_parser() -> argparse.ArgumentParser:
     for option, text in (("--version", "the versions of all packages"), ("--user-dir", "this plugin's folder")):
         whole.add_argument(option, action="store_true", help=text)
     commands = whole.add_subparsers(metavar="COMMAND")
-    for name in [*cli.FAIRSEQ_COMMANDS, *cli.OUR_COMMANDS]:
-        text = cli.OUR_COMMANDS[name][1] if name in cli.OUR_COMMANDS else f"fairseq-{name}, with our --user-dir"
+    for name in [*table.FAIRSEQ_COMMANDS, *table.OUR_COMMANDS]:
+        text = table.OUR_COMMANDS[name][1] if name in table.OUR_COMMANDS else f"fairseq-{name}, with our --user-dir"
         parents = [] if name in WITHOUT_A_PARSER else [parser_of(name)]
         command = commands.add_parser(name, help=text, parents=parents, add_help=not parents)
         if name in LOAD_CHECKPOINTS:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import cli
 from ..common.command_line import Parser
 from ..common.machine import FAIRSEQS, cpu_model, version
 from ..common.optional import fairseq_advice
+from ..common.quick import OUR_PATH, PACKAGE
 
 IMPORT_SECONDS = 180
 OLDEST_PYTHON = (3, 10)
@@ -74,9 +74,9 @@ def python() -> Iterator[Finding]:
 def plugin() -> Iterator[Finding]:
     """Look at our own package, and at other copies that fairseq might take instead."""
     yield Finding("b2t_fairseq", f"{version('b2t_fairseq') or 'not installed, run from its folder'}")
-    yield Finding("--user-dir", cli.OUR_PATH)
+    yield Finding("--user-dir", OUR_PATH)
     other = Path("b2t_fairseq").resolve()
-    if (other / "__init__.py").is_file() and str(other) != os.path.realpath(cli.OUR_PATH):
+    if (other / "__init__.py").is_file() and str(other) != os.path.realpath(OUR_PATH):
         yield Finding("other copy", f"{other} stands in this folder", "run the commands in another folder")
 
 
@@ -132,7 +132,7 @@ def fairseq() -> Iterator[Finding]:
 def loading() -> Iterator[Finding]:
     """Load the plugin in a process of its own."""
     child = [sys.executable, "-c", "import b2t_fairseq"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(cli.OUR_PATH).parent), *python_path()])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(OUR_PATH).parent), *python_path()])}
     try:
         done = subprocess.run(child, capture_output=True, text=True, timeout=IMPORT_SECONDS, env=environment)
     except subprocess.TimeoutExpired:
@@ -173,11 +173,11 @@ def kernels() -> Iterator[Finding]:
         return
     yield Finding("compiler", shutil.which(compiler[0]) or compiler[0])
     said = Lines()
-    logger = logging.getLogger(f"{cli.__package__}.native.build")
+    logger = logging.getLogger(f"{PACKAGE.name}.native.build")
     logger.addHandler(said)
     logger.propagate = False
     try:
-        built = importlib.import_module(f"{cli.__package__}.native.build").kernels()
+        built = importlib.import_module(f"{PACKAGE.name}.native.build").kernels()
     except ModuleNotFoundError:  # torch, of which a line above has said enough
         return
     if built is None:

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from unittest import mock
 
-from .. import cli
 from ..common.command_line import Parser
+from . import table
 
 #: command -> arguments that a user would give it
 EXAMPLES = {
@@ -67,8 +67,8 @@ EARLY_OPTIONS = {
 def show(command: str, arguments: Sequence[str]) -> int | None:
     """Print the example and all options of a command, of the `--arch` or `--task` that `arguments` name."""
     print(f"example: {example(command)}\n", flush=True)
-    if command in cli.OUR_COMMANDS or command in ("hydra-train", "score"):  # their own help is complete
-        return cli.start(command, list(arguments))
+    if command in table.OUR_COMMANDS or command in ("hydra-train", "score"):  # their own help is complete
+        return table.start(command, list(arguments))
     parser = parser_of(command, [word for word in arguments if word not in ("-h", "--help")])
     if command in LOAD_CHECKPOINTS:
         add_early_options(parser)
@@ -88,7 +88,7 @@ def parser_of(command: str, arguments: Sequence[str] = ()) -> argparse.ArgumentP
     logging.disable(logging.INFO)
     try:
         with mock.patch.object(sys, "argv", list(sys.argv)):
-            return first_parser(lambda: cli.start(command, given))
+            return first_parser(lambda: table.start(command, given))
     finally:
         logging.disable(before)
 

@@ -15,8 +15,7 @@ from unittest import mock
 from ..common.command_line import forget_import_time_logging
 from ..common.errors import UserError
 from ..common.known_errors import hints
-
-OUR_PATH = sys.modules[__package__.rpartition(".")[0]].__path__[0]
+from ..common.quick import OUR_PATH
 
 
 def run(command: str, arguments: list[str]) -> int | None:

@@ -4,6 +4,8 @@ import sys
 from pathlib import Path, PurePath
 
 PACKAGE = Path(__file__).resolve().parents[1]
+#: the package's folder as it was imported; fairseq compares it with `--user-dir` as a string
+OUR_PATH = sys.modules[__package__.rpartition(".")[0]].__path__[0]
 COMMAND = ("b2t-fairseq", "b2t_fairseq", "b2t_fairseq.cli")  # as a script, or after -m
 #: what may stand behind the command's name, or nothing
 WITHOUT_FAIRSEQ = ("-h", "--help", "--version", "--user-dir", "doctor")

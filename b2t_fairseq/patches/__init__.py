@@ -64,7 +64,10 @@ from .fixes import (
     validate_task,
     whole_checkpoints,
 )
+from .process import NOT_APPLIED, OF_THE_PROCESS, apply_one, apply_to_process
 from .wrap import changes_of
+
+__all__ = ["NOT_APPLIED", "OF_THE_PROCESS", "PATCHES", "apply", "apply_to_process"]
 
 PATCHES: tuple[ModuleType, ...] = (
     noise,
@@ -105,11 +108,6 @@ PATCHES: tuple[ModuleType, ...] = (
     update_number,  # before probes and Admin's profiling
 )
 
-#: those that change Python's process, and not fairseq alone
-OF_THE_PROCESS: tuple[ModuleType, ...] = (noise, error_lines, allocator, lost_worker)
-#: patch -> why it was not applied
-NOT_APPLIED: dict[str, str] = {}
-
 
 def apply(to_process: bool | None = None) -> None:
     """Apply the patches in the order of `PATCHES`; a second call changes nothing.
@@ -123,17 +121,3 @@ def apply(to_process: bool | None = None) -> None:
             apply_one(patch)
         elif not changes_of(patch):
             NOT_APPLIED[patch.__name__] = "no command has asked for it"
-
-
-def apply_to_process() -> None:
-    """Apply what changes Python's process; a second call changes nothing."""
-    for patch in OF_THE_PROCESS:
-        apply_one(patch)
-
-
-def apply_one(patch: ModuleType) -> None:
-    """Apply one patch, and note why not if it does not."""
-    reason = patch.apply()
-    NOT_APPLIED.pop(patch.__name__, None)
-    if reason:
-        NOT_APPLIED[patch.__name__] = reason

@@ -1,30 +1,21 @@
 """The user's methods, architectures and checkpoints among the cases."""
 
 import json
-import re
 from argparse import Namespace
 
 import pytest
 import torch
-from end_to_end import ROOT
+from end_to_end import own_method
 
 from b2t_fairseq import UserError
-from b2t_fairseq.connections import registry
-from b2t_fairseq.models import methods
 from benchmarks import cases
 from benchmarks.cli import main
-
-EXAMPLE = re.search(r"```python\n(.*?)```", (ROOT / "docs/own_connection.md").read_text(), re.S)[1]
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
-    path = tmp_path_factory.mktemp("code") / "timed_method.py"
-    path.write_text(EXAMPLE.replace('"rezero"', '"timed"'))
-    yield path
-    for names in (registry.CONNECTIONS, methods.OWN):
-        for name in [name for name in names if "timed" in name]:
-            del names[name]
+    with own_method(tmp_path_factory.mktemp("code") / "timed_method.py", "timed") as path:
+        yield path
 
 
 def test_an_own_connection_and_an_architecture_are_cases(mine, capsys):

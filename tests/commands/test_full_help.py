@@ -8,7 +8,7 @@ import pytest
 import shtab
 
 from b2t_fairseq import cli
-from b2t_fairseq.commands import completion, full_help
+from b2t_fairseq.commands import completion, full_help, table
 
 OUR_TRAINING_OPTIONS = (
     "--connection",
@@ -24,7 +24,7 @@ OUR_TRAINING_OPTIONS = (
     "--distributed-timeout",
     "--trust-checkpoint",
 )
-WITH_A_PARSER = [c for c in (*cli.FAIRSEQ_COMMANDS, *cli.OUR_COMMANDS) if c not in completion.WITHOUT_A_PARSER]
+WITH_A_PARSER = [c for c in (*table.FAIRSEQ_COMMANDS, *table.OUR_COMMANDS) if c not in completion.WITHOUT_A_PARSER]
 
 
 def help_of(command, capsys):
@@ -69,19 +69,19 @@ def test_help_of_other_commands(command, capsys):
 
 def test_help_behind_two_dashes_is_fairseqs(monkeypatch):
     """As in `quickstart -- --help`, which is no question to us."""
-    monkeypatch.setattr(cli, "start", lambda command, arguments: arguments)
+    monkeypatch.setattr(table, "start", lambda command, arguments: arguments)
     assert cli.run("quickstart", ["--", "--help"]) == ["--", "--help"]
 
 
 def test_every_command_has_an_example():
-    assert sorted(full_help.EXAMPLES) == sorted([*cli.FAIRSEQ_COMMANDS, *cli.OUR_COMMANDS])
+    assert sorted(full_help.EXAMPLES) == sorted([*table.FAIRSEQ_COMMANDS, *table.OUR_COMMANDS])
 
 
 @pytest.mark.parametrize("command", WITH_A_PARSER)
 def test_examples_have_options_that_exist(command):
     """And a first word that is one of the choices, where there are choices."""
     words = shlex.split(full_help.EXAMPLES[command])
-    parser = full_help.parser_of(command, words if command in cli.FAIRSEQ_COMMANDS else [])
+    parser = full_help.parser_of(command, words if command in table.FAIRSEQ_COMMANDS else [])
     if subcommands := [action.choices for action in parser._actions if isinstance(action.choices, dict)]:
         parser = subcommands[0][words[0]]
     assert [word for word in words if word.startswith("-") and word not in parser._option_string_actions] == []
@@ -92,7 +92,7 @@ def test_examples_have_options_that_exist(command):
 @pytest.mark.parametrize("shell", shtab.SUPPORTED_SHELLS)
 def test_completion_knows_commands_and_options(shell):
     script = shtab.complete(completion.whole_parser(), shell)
-    for word in (*cli.FAIRSEQ_COMMANDS, *cli.OUR_COMMANDS, "connection-module", "branch-warmup", "max-tokens"):
+    for word in (*table.FAIRSEQ_COMMANDS, *table.OUR_COMMANDS, "connection-module", "branch-warmup", "max-tokens"):
         assert word in script, word
 
 

@@ -1,31 +1,24 @@
 """A method of the user's, and a fairseq architecture, beside ours: in one table and one figure, by one command."""
 
 import json
-import re
 
 import pytest
-from end_to_end import ROOT, inside, ours
+from end_to_end import inside, ours, own_method
 
 from b2t_fairseq import UserError, cli
 from b2t_fairseq.analysis import style
-from b2t_fairseq.connections import registry
 from b2t_fairseq.experiments import quickstart, reproduce, train
 from b2t_fairseq.experiments.rows import Results
 from b2t_fairseq.models import methods
 
-EXAMPLE = re.search(r"```python\n(.*?)```", (ROOT / "docs/own_connection.md").read_text(), re.S)[1]
 STOCK = "arch:transformer_iwslt_de_en"
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
     """The example of docs/own_connection.md as `mine.py`."""
-    path = tmp_path_factory.mktemp("code") / "mine.py"
-    path.write_text(EXAMPLE.replace('"rezero"', '"mine"'))
-    yield path
-    for names in (registry.CONNECTIONS, methods.OWN):
-        for name in [name for name in names if "mine" in name]:
-            del names[name]
+    with own_method(tmp_path_factory.mktemp("code") / "mine.py", "mine") as path:
+        yield path
 
 
 def laptop(*words):

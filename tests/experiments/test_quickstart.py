@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from b2t_fairseq import cli
+from b2t_fairseq.commands import table
 from b2t_fairseq.common import optional
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.files import locked
@@ -264,4 +265,4 @@ def last_log(output: Path) -> str:
 
 
 def test_main_is_reachable_as_a_command():
-    assert cli.OUR_COMMANDS["quickstart"][0] == ".experiments.quickstart" and callable(main)
+    assert table.OUR_COMMANDS["quickstart"][0] == ".experiments.quickstart" and callable(main)

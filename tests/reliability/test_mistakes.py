@@ -13,6 +13,7 @@ from end_to_end import environment
 from reliability import mistakes_world
 
 from b2t_fairseq import cli
+from b2t_fairseq.commands import table
 from b2t_fairseq.common.errors import UserError, explain
 
 TABLE = Path(__file__).with_name("mistakes.txt").read_text(encoding="utf-8").splitlines()[1:]
@@ -58,7 +59,7 @@ def inside(world, monkeypatch):
 def test_the_table_is_long_and_covers_every_command():
     first = {mistakes_world.command(case.values[0])[0] for case in cases()}
     assert len(TABLE) == len(set(TABLE)) >= 250
-    assert first >= {*cli.FAIRSEQ_COMMANDS, *cli.OUR_COMMANDS}
+    assert first >= {*table.FAIRSEQ_COMMANDS, *table.OUR_COMMANDS}
 
 
 @pytest.mark.parametrize("case, expected", list(cases()))

@@ -24,7 +24,7 @@ from ...common.errors import UserError
 from ..wrap import wrap
 
 #: what the checkpoint is loaded for: "training", "model" (of a given task), "model and task"
-_purpose: ContextVar[str] = ContextVar("what a checkpoint is loaded for", default="model")
+purpose: ContextVar[str] = ContextVar("what a checkpoint is loaded for", default="model")
 
 
 def apply() -> None:
@@ -45,12 +45,12 @@ def _make_parse(original):
     return parse_args_and_arch
 
 
-def _for(purpose: str, call, *args, **kwargs):
-    token = _purpose.set(purpose)
+def _for(reason: str, call, *args, **kwargs):
+    token = purpose.set(reason)
     try:
         return call(*args, **kwargs)
     finally:
-        _purpose.reset(token)
+        purpose.reset(token)
 
 
 def _make_load_into_trainer(original):
@@ -62,8 +62,8 @@ def _make_load_into_trainer(original):
 
 def _make_load_models(original):
     def load_model_ensemble_and_task(filenames, arg_overrides=None, task=None, *args, **kwargs):
-        purpose = "model and task" if task is None else "model"
-        return _for(purpose, original, filenames, arg_overrides, task, *args, **kwargs)
+        reason = "model and task" if task is None else "model"
+        return _for(reason, original, filenames, arg_overrides, task, *args, **kwargs)
 
     return load_model_ensemble_and_task
 
@@ -72,20 +72,20 @@ def _make_load_to_cpu(original):
     def load_checkpoint_to_cpu(path, arg_overrides=None, *args, **kwargs):
         overrides = dict(arg_overrides or {})
         trusted = overrides.pop("trust_checkpoint", False) or trust.are_trusted()
-        purpose, torch_load, removed = _purpose.get(), torch.load, []
+        reason, torch_load, removed = purpose.get(), torch.load, []
 
         def checked_load(*load_args, **load_kwargs):
             state = torch_load(*load_args, **load_kwargs)
             trust.check_bounds(state, path)
-            if purpose != "training" and not trusted:
-                removed.extend(trust.sanitise(state, path, overrides, purpose == "model and task"))
+            if reason != "training" and not trusted:
+                removed.extend(trust.sanitise(state, path, overrides, reason == "model and task"))
             return state
 
         with mock.patch.object(torch, "load", checked_load):
             state = original(path, arg_overrides if arg_overrides is None else overrides, *args, **kwargs)
         _fill_in(state, removed, overrides)
         data_is_missing = "data" not in overrides and not {("task", "data"), ("data",)}.isdisjoint(removed)
-        if purpose == "model and task" and data_is_missing:
+        if reason == "model and task" and data_is_missing:
             raise UserError(
                 f"{path}: name the data folder, which is not taken on a checkpoint's word: "
                 "arg_overrides={'data': FOLDER}, or --trust-checkpoint if you trust the file"

@@ -9,6 +9,7 @@ The first import by `--user-dir` is known by other means (`patches/asked.py`).
 
 from fairseq import utils
 
+from ..process import apply_to_process
 from ..wrap import wrap
 
 
@@ -19,8 +20,6 @@ def apply() -> None:
 def _make(original):
     def import_user_module(args):
         if getattr(args, "user_dir", None) is not None:
-            from .. import apply_to_process
-
             apply_to_process()
         return original(args)
 
