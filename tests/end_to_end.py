@@ -100,14 +100,28 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 @contextlib.contextmanager
-def own_method(path: Path, name: str):
-    """Write the example of docs/own_connection.md, a connection called `name`; forget it at the end."""
+def forgetting_methods():
+    """Forget at the end what was registered inside: connections, their architectures, where they came from."""
+    from fairseq import models
+
     from b2t_fairseq.connections import registry
     from b2t_fairseq.models import methods
 
+    known = [registry.CONNECTIONS, methods.OWN, models.ARCH_MODEL_REGISTRY, models.ARCH_MODEL_NAME_REGISTRY]
+    known.append(models.ARCH_CONFIG_REGISTRY)
+    before = [dict(names) for names in known]
+    try:
+        yield
+    finally:
+        for names, kept in zip(known, before, strict=True):
+            for new in names.keys() - kept.keys():
+                del names[new]
+
+
+@contextlib.contextmanager
+def own_method(path: Path, name: str):
+    """Write the example of docs/own_connection.md, a connection called `name`; forget it at the end."""
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/own_connection.md").read_text(), re.S)[:1]
     path.write_text(example.replace('"rezero"', f'"{name}"'))
-    yield path
-    for names in (registry.CONNECTIONS, methods.OWN):
-        for known in [known for known in names if name in known]:
-            del names[known]
+    with forgetting_methods():
+        yield path

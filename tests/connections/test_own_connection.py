@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders import PAD, build, build_language_model, build_speech
-from end_to_end import ROOT, shell
+from end_to_end import ROOT, forgetting_methods, shell
 
 from b2t_fairseq import UserError, cli
 from b2t_fairseq.patches.additions.connection_module import import_connection_module
@@ -92,12 +92,10 @@ def test_what_cannot_be_imported(tmp_path, module, code, message):
 
 
 def test_a_late_name_has_architectures_and_is_imported_once(tmp_path):
-    from b2t_fairseq.connections import registry
-
     path = tmp_path / "late.py"
     path.write_text(EXAMPLE.replace('"rezero"', '"late"'))
-    assert import_connection_module(str(path)) == import_connection_module(str(path)) == str(path)
-    try:
+    with forgetting_methods():
+        assert import_connection_module(str(path)) == import_connection_module(str(path)) == str(path)
         model = build("transformer_late_12_12", connection_module=str(path)).eval()
         assert "connection:late|" in model.signature
         source = torch.tensor([[5, 6, 7], [PAD, 8, 9]])
@@ -107,5 +105,3 @@ def test_a_late_name_has_architectures_and_is_imported_once(tmp_path):
         assert not torch.equal(before, model(source, None, source.flip(1))[0])
         for other in (build_language_model("transformer_lm_late_6"), build_speech("s2t_transformer_late_6_6")):
             assert "connection:late|" in other.signature
-    finally:
-        del registry.CONNECTIONS["late"]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from end_to_end import NARROW, TRAINING, environment, inside, ordered_hypotheses
+from end_to_end import NARROW, TRAINING, environment, forgetting_methods, inside, ordered_hypotheses
 
 from b2t_fairseq import UserError, load
 from b2t_fairseq.corpora.speech.features import AudioError
@@ -198,7 +198,8 @@ def test_a_module_of_the_users_own_is_named_by_the_caller(translation, tmp_path)
     )
     options = ["--connection", "mine_for_load", "--connection-module", module, "--max-update", "1"]
     options += ["--criterion", "label_smoothed_cross_entropy", "-s", "en", "-t", "de", "--save-dir", tmp_path / "run"]
-    inside("train", translation.data, *NARROW, *TRAINING, *options)
+    with forgetting_methods():
+        inside("train", translation.data, *NARROW, *TRAINING, *options)
     code = "import sys, b2t_fairseq as b\nprint(b.load(sys.argv[1], data=sys.argv[2], **eval(sys.argv[3])).signature)"
     arguments = [sys.executable, "-c", code, str(tmp_path / "run"), str(translation.folder)]
     without, given = (

@@ -4,12 +4,10 @@ import re
 from argparse import ArgumentParser
 
 import pytest
-from end_to_end import ROOT
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from end_to_end import ROOT, forgetting_methods
 
 from b2t_fairseq import UserError, cli
 from b2t_fairseq.analysis import style
-from b2t_fairseq.connections import registry
 from b2t_fairseq.models import methods
 
 EXAMPLE = re.search(r"```python\n(.*?)```", (ROOT / "docs/own_connection.md").read_text(), re.S)[1]
@@ -18,12 +16,8 @@ EXAMPLE = re.search(r"```python\n(.*?)```", (ROOT / "docs/own_connection.md").re
 @pytest.fixture
 def clean():
     """Forget what a test registers."""
-    registered = registry.CONNECTIONS, methods.OWN
-    before = [dict(names) for names in registered]
-    yield
-    for names, kept in zip(registered, before, strict=True):
-        for name in set(names) - set(kept):
-            del names[name]
+    with forgetting_methods():
+        yield
 
 
 def parse(*arguments):
@@ -76,8 +70,6 @@ def test_a_user_directory_brings_architectures(tmp_path, clean):
     parse("--user-dir", folder)
     assert methods.check_method("arch:plugin_of_mine") == "arch:plugin_of_mine"
     assert methods.code_options("arch:plugin_of_mine") == ["--user-dir", str(folder)]
-    for known in (ARCH_MODEL_REGISTRY, ARCH_CONFIG_REGISTRY):
-        del known["plugin_of_mine"]
 
 
 TAKEN = EXAMPLE.replace('"rezero"', '"post"')
