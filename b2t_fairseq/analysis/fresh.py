@@ -2,8 +2,8 @@
 
 import argparse
 import functools
-from collections.abc import Sequence
-from types import SimpleNamespace
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -128,8 +128,15 @@ def corpus(data: str | None, languages: tuple[str, str], tokens: int) -> tuple[D
     return words, batches[0]
 
 
-def build(connection: str, layers: str, width: int, seed: int, words: Dictionary) -> nn.Module:
-    """Build a translation model with shared embeddings and dropout 0.1."""
+def build(
+    connection: str,
+    layers: str,
+    width: int,
+    seed: int,
+    words: Dictionary,
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """Build a translation model with shared embeddings and dropout 0.1; `given`: further options, {"norm": "rms"}."""
     check_layers(layers)
     heads = max(FEWEST_HEADS, width // 64)
     if width % heads:
@@ -137,7 +144,7 @@ def build(connection: str, layers: str, width: int, seed: int, words: Dictionary
     sizes = {"embed_dim": width, "ffn_embed_dim": 4 * width, "attention_heads": heads}
     name = check_method(connection)
     arch = name.removeprefix(ARCH) if is_arch(name) else f"transformer_{name}_6_6"
-    args = argparse.Namespace(arch=arch, dropout=0.1, share_all_embeddings=True)
+    args = argparse.Namespace(arch=arch, dropout=0.1, share_all_embeddings=True, **given)
     for side, depth in zip(("encoder", "decoder"), layers.split("-"), strict=True):
         for option, value in {**sizes, "layers": int(depth)}.items():
             setattr(args, f"{side}_{option}", value)

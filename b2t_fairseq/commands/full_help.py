@@ -35,6 +35,7 @@ EXAMPLES = {
     "convert": "checkpoint_best.pt ours.pt --data data-bin/wmt_ende",
     "depth-check": "--connections post,pre,b2t --layers 6-6,18-18",
     "dlcl-weights": "--path checkpoints/checkpoint_best.pt --output weights.png",
+    "device-check": "--device cuda --output device-check",
     "doctor": "",
     "paper-evaluate": "wmt_ende --run runs/wmt-ende-b2t-18-18",
     "paper-train": "wmt_ende --connection b2t --layers 18-18",

@@ -17,6 +17,7 @@ OUR_COMMANDS = {
         "the layer combination that a DLCL checkpoint has learned, also as a figure",
     ),
     "depth-check": (".analysis.depth_check", "gradients, variances and first losses of all connections"),
+    "device-check": (".experiments.device_check.command", "does everything work, and how fast, on this GPU or CPU?"),
     "doctor": (".commands.doctor", "is this environment sound? versions, devices, kernels, and how to fix what is not"),
     "export": (".interchange.outgoing.export", "a trained model for other programs: safetensors, CTranslate2"),
     "paper-train": (".experiments.train", "the paper's training on any number of GPUs, with its effective batch"),
