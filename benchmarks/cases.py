@@ -5,6 +5,7 @@ Ours and stock get the same fairseq options; only the architecture differs, and 
 """
 
 import fnmatch
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -133,6 +134,21 @@ def decoding_cases() -> Iterable[Case]:
         yield Case(f"decode-18-18-beam4-b{sentences}-long", ours, stock)
 
 
+def other_engines() -> Iterable[Case]:
+    """Yield decoding against CTranslate2 (`pip install ctranslate2`): float32, and bfloat16 against its int8."""
+    for depth in (6, 18):
+        for sentences in (1, 16, 64):
+            ours, stock = (decoding(arch, depth, 4, sentences) for arch in (arch_of("post"), "transformer"))
+            for suffix, compute_type in (("", "float32"), ("-bf16", "int8")):
+                options = {**stock.options, "compute_type": compute_type}
+                options = {key: value for key, value in options.items() if key not in ("bf16", "times")}
+                name = "CTranslate2" if compute_type == "float32" else f"CTranslate2 {compute_type}"
+                theirs = Side(name, "ctranslate2", options, plugin=False)
+                given = {**ours.options, "best": True, "bf16": bool(suffix)}
+                case = f"decode-{depth}-{depth}-beam4-b{sentences}-ctranslate2{suffix}"
+                yield Case(case, replace(ours, options=given), theirs)
+
+
 def other_cases() -> Iterable[Case]:
     """Yield the other cases: memory with recomputed layers, start-up, growth, and matrix products alone."""
     for connection in ("post", "b2t", "resi_dual", "dlcl_pre"):
@@ -143,6 +159,13 @@ def other_cases() -> Iterable[Case]:
     yield Case("compiled-6-6-w128", training(arch_of("b2t"), 6, 128, 1024, "--compile-layers", name="compiled"), plain)
     starts = (training(arch, 18, 512, 1024, fresh=True) for arch in (arch_of("post"), "transformer"))
     yield Case("startup-18-18-w512", *starts)
+    for name, work in (
+        ("train", functools.partial(training, depth=6, width=64, tokens=280)),
+        ("decode", functools.partial(decoding, depth=6, beam=4, sentences=16)),
+    ):
+        for connection in ("post", "b2t"):
+            ours, stock = (counted(work(arch)) for arch in (arch_of(connection), "transformer"))
+            yield Case(f"calls-{name}-6-6-{connection}", ours, stock)
     for depth in (6, 12, 25, 50, 100):
         sides = (training(arch, depth, 64, 1024) for arch in (arch_of("post"), "transformer"))
         yield Case(f"growth-depth-{depth}", *sides)
@@ -156,6 +179,13 @@ def other_cases() -> Iterable[Case]:
     for m, k, n in sorted(products):
         sides = (Side(kind, "products", {"shapes": [[m, k, n]], "dtype": kind}) for kind in ("bfloat16", "float32"))
         yield Case(f"gemm-{m}x{k}x{n}", *sides)
+
+
+def counted(side: Side) -> Side:
+    """Return a side whose operator calls are counted; without dropout, which a CPU draws in its own way."""
+    arguments = [*side.options["arguments"], "--dropout=0"]
+    options = {**side.options, "arguments": arguments, "workload": side.workload}
+    return replace(side, workload="calls", options=options, plugin=True)
 
 
 def method_case(method: str) -> Case:
@@ -203,7 +233,7 @@ def option_words(values: dict[str, object]) -> list[str]:
     return [f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value not in (None, "", 0)]
 
 
-CASES = {case.name: case for case in (*training_cases(), *decoding_cases(), *other_cases())}
+CASES = {case.name: case for case in (*training_cases(), *decoding_cases(), *other_engines(), *other_cases())}
 
 #: what is measured without arguments
 DEFAULT = (

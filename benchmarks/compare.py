@@ -10,7 +10,9 @@ from .sides import Conditions, Side, start
 
 
 def rate(measured: dict) -> float:
-    """Return tokens a second, or, where there are none, runs a second."""
+    """Return tokens a second, or, where there are none, runs a second; where calls are counted, runs a call."""
+    if "calls" in measured:
+        return 1 / measured["calls"]
     return measured.get("tokens", 1) / measured["seconds"]
 
 
@@ -65,7 +67,7 @@ class Comparison:
                 "peak_mb": max(m["peak_mb"] for m in measured),
                 "all_seconds": [m["seconds"] for m in measured],
             }
-            for key in ("tokens", "gflops", "loss"):
+            for key in ("tokens", "gflops", "loss", "calls"):
                 if key in measured[0]:
                     summary[name][key] = median(key)
             if "tokens" in measured[0]:

@@ -35,6 +35,8 @@ def remarks(result: dict) -> str:
         said.append(f"{ours['of_gemm_peak']:.0%} / {baseline['of_gemm_peak']:.0%} of the products' speed")
     if "gflops" in ours:
         said.append(f"{ours['gflops']:.0f} / {baseline['gflops']:.0f} GFLOP/s")
+    if "calls" in ours:
+        said.append(f"{ours['calls']:,.0f} / {baseline['calls']:,.0f} operator calls")
     if ours.get("parameters") != baseline.get("parameters"):
         said.append(f"{ours['parameters']:,} / {baseline['parameters']:,} parameters")
     return "; ".join(said)

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -26,15 +28,20 @@ def timed(action: Callable, device: str) -> tuple[float, object]:
     return time.perf_counter() - began, result
 
 
-def configure(arguments: list[str], folder: str, device: str, vocabulary: int):
-    """Return fairseq-train's configuration, on a data folder with nothing in it but the dictionaries."""
+def parse(arguments: list[str], folder: str, device: str, vocabulary: int) -> Namespace:
+    """Return fairseq-train's options, on a data folder with nothing in it but the dictionaries."""
     data = Path(folder) / f"data-{os.getpid()}"
     data.mkdir()
     for name in ("dict.txt", "dict.src.txt", "dict.tgt.txt"):
         batches.dictionary(vocabulary).save(str(data / name))
     given = [str(data), "--max-tokens=100000", f"--save-dir={data}", "--no-progress-bar", *arguments]
     given += [] if device == "cuda" else ["--cpu"]
-    return convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), given))
+    return options.parse_args_and_arch(options.get_training_parser(), given)
+
+
+def configure(arguments: list[str], folder: str, device: str, vocabulary: int):
+    """Return fairseq-train's configuration."""
+    return convert_namespace_to_omegaconf(parse(arguments, folder, device, vocabulary))
 
 
 class Training:
@@ -89,6 +96,7 @@ class Decoding:
         vocabulary: size of the dictionary.
         bf16: decode in bfloat16.
         times: how many times as long as the source the hypotheses are, about.
+        best: compare only each sentence's best hypothesis.
     """
 
     def __init__(
@@ -101,7 +109,9 @@ class Decoding:
         vocabulary: int,
         bf16: bool = False,
         times: int = 1,
+        best: bool = False,
     ):
+        self.kept = 1 if best else beam
         cfg = configure(arguments, folder, device, vocabulary)
         torch.manual_seed(1)
         self.task = tasks.setup_task(cfg.task)
@@ -122,19 +132,81 @@ class Decoding:
         """Return the seconds of one batch, the best hypotheses' tokens, a hash of all hypotheses, and their scores."""
         decode = lambda: self.task.inference_step(self.generator, [self.model], self.sample)  # noqa: E731
         seconds, hypotheses = timed(decode, self.device)
-        texts = [[hypothesis["tokens"].tolist() for hypothesis in sentence] for sentence in hypotheses]
-        lengths = [len(sentence[0]) for sentence in texts]
-        return {
-            "seconds": seconds,
-            "tokens": sum(lengths),
-            "lengths": [min(lengths), max(lengths)],
-            "hypotheses": hashlib.sha256(repr(texts).encode()).hexdigest()[:12],
-            "scores": [float(hypothesis["score"]) for sentence in hypotheses for hypothesis in sentence],
-        }
+        kept = [sentence[: self.kept] for sentence in hypotheses]
+        texts = [[hypothesis["tokens"].tolist() for hypothesis in sentence] for sentence in kept]
+        return of_texts(seconds, texts, [float(hypothesis["score"]) for sentence in kept for hypothesis in sentence])
 
     def facts(self) -> dict:
         """Return what does not change from one measurement to the next."""
         return {"parameters": sum(p.numel() for p in self.model.parameters())}
+
+
+def of_texts(seconds: float, texts: list[list[list[int]]], scores: list[float]) -> dict:
+    """Return a measurement of decoding: the best hypotheses' tokens, a hash of all hypotheses, and their scores."""
+    lengths = [len(sentence[0]) for sentence in texts]
+    return {
+        "seconds": seconds,
+        "tokens": sum(lengths),
+        "lengths": [min(lengths), max(lengths)],
+        "hypotheses": hashlib.sha256(repr(texts).encode()).hexdigest()[:12],
+        "scores": scores,
+    }
+
+
+class CTranslate2:
+    """One batch through CTranslate2, with the weights of `Decoding`'s random stock model.
+
+    Its own converter for fairseq makes the model. A batch is one call, not cut into smaller ones.
+
+    Args:
+        device: "cpu" or "cuda".
+        folder: for files.
+        arguments: fairseq-train's model options.
+        sentences: B.
+        beam: hypotheses per sentence.
+        vocabulary: size of the dictionary.
+        compute_type: "float32", or "int8": then also the weights are quantised.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        folder: str,
+        arguments: list[str],
+        sentences: int,
+        beam: int,
+        vocabulary: int,
+        compute_type: str = "float32",
+    ):
+        import ctranslate2
+        from ctranslate2.converters import FairseqConverter
+
+        stock = Decoding(device, folder, arguments, sentences, beam, vocabulary)
+        self.dictionary = stock.task.target_dictionary
+        self.parameters = stock.facts()
+        args = parse(arguments, tempfile.mkdtemp(dir=folder), device, vocabulary)
+        state = {name: weight.clone() for name, weight in torch.load(Path(folder) / "weights.pt").items()}
+        torch.save({"args": args, "model": state}, Path(folder) / "stock.pt")
+        converter = FairseqConverter(str(Path(folder) / "stock.pt"), args.data, unsafe_deserialization=True)
+        made = converter.convert(str(Path(folder) / "ctranslate2"), quantization=None, force=True)
+        given = {"compute_type": compute_type, "inter_threads": 1, "intra_threads": torch.get_num_threads()}
+        self.translator = ctranslate2.Translator(made, device=device, **given)
+        rows = stock.sample["net_input"]["src_tokens"].tolist()
+        special = (batches.PAD, batches.EOS)
+        self.sources = [[self.dictionary[token] for token in row if token not in special] for row in rows]
+        longest = max(map(len, self.sources)) + 1
+        self.search = {"beam_size": beam, "max_decoding_length": longest + 20, "max_batch_size": 0}
+
+    def measure(self) -> dict:
+        """Return the seconds of one batch, and its best hypotheses."""
+        work = lambda: self.translator.translate_batch(self.sources, return_scores=True, **self.search)  # noqa: E731
+        seconds, results = timed(work, "cpu")  # it waits for a GPU by itself
+        texts = [[[*map(self.dictionary.index, result.hypotheses[0]), batches.EOS]] for result in results]
+        return of_texts(seconds, texts, [float(result.scores[0]) for result in results])
+
+    def facts(self) -> dict:
+        """Return what does not change from one measurement to the next."""
+        return self.parameters
 
 
 class Products:
@@ -169,4 +241,42 @@ class Products:
         return {}
 
 
-WORKLOADS: dict[str, Callable] = {"training": Training, "decoding": Decoding, "products": Products}
+class OperatorCalls:
+    """How many operators of torch another workload calls, views not counted: what a GPU would be launched for.
+
+    On a CPU the paths of a GPU are taken, without compiled kernels. The plugin must be there, on the stock side, too.
+
+    Args:
+        device: "cpu" or "cuda".
+        folder: for files.
+        workload: name of the other one.
+        options: its arguments.
+    """
+
+    def __init__(self, device: str, folder: str, workload: str, **options):
+        self.work, self.is_first = WORKLOADS[workload](device, folder, **options), True
+
+    def measure(self) -> dict:
+        """Return the seconds under the counter, and the calls."""
+        from b2t_fairseq.experiments.device_check.costs import Calls, as_on_a_gpu
+
+        with as_on_a_gpu():
+            if self.is_first:  # in which the optimizer makes its state
+                self.work.measure()
+            with Calls() as counted:
+                measured = self.work.measure()
+        self.is_first = False
+        return {"seconds": measured["seconds"], "calls": counted.count}
+
+    def facts(self) -> dict:
+        """Return what does not change from one measurement to the next."""
+        return self.work.facts()
+
+
+WORKLOADS: dict[str, Callable] = {
+    "training": Training,
+    "decoding": Decoding,
+    "ctranslate2": CTranslate2,
+    "products": Products,
+    "calls": OperatorCalls,
+}

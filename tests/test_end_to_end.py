@@ -75,16 +75,18 @@ def test_log_and_checkpoint_carry_the_signature(trained):
 @pytest.mark.parametrize("connection", ALL_CONNECTIONS)
 def test_every_connection_trains_resumes_averages_generates_and_validates(connection, data, tmp_path, here):
     train = ["train", data, *NARROW, *TRAINING, "--connection", connection, "--save-dir", tmp_path]
-    here(*train, "--max-epoch", "1")
-    log = here(*train, "--max-epoch", "2")
-    assert "epoch 2" in log and "Loaded checkpoint" in log
+    train += ["--save-interval-updates", "1", "--no-epoch-checkpoints", "--disable-validation"]
+    here(*train, "--max-update", "1")
+    log = here(*train, "--max-update", "2")
+    assert "num_updates=2" in log and "Loaded checkpoint" in log
     assert f"signature: connection:{connection}|" in log
     average = tmp_path / "average.pt"
-    here("average-checkpoints", "--inputs", tmp_path, "--num-epoch-checkpoints", "2", "--output", average)
-    two = [weights(tmp_path / f"checkpoint{epoch}.pt") for epoch in (1, 2)]
+    here("average-checkpoints", "--inputs", tmp_path, "--num-update-checkpoints", "2", "--output", average)
+    two = [weights(tmp_path / f"checkpoint_1_{update}.pt") for update in (1, 2)]
     mean = {name: (two[0][name] + two[1][name]) / 2 for name in two[0]}
     assert_same(weights(average), mean, tolerance=1e-6)
-    generated = here("generate", data, "--path", average, "--beam", "3", "--max-tokens", "300", "--cpu")
+    short = ("--beam", "3", "--max-len-b", "20", "--max-tokens", "300", "--cpu")
+    generated = here("generate", data, "--path", average, *short)
     assert hypotheses(generated).keys() == set(range(SIZES["test"]))
     validated = here("validate", data, "--path", average, "--max-tokens", "300", "--cpu")
     assert re.search(r"valid on 'valid' subset \| loss \d", validated)
@@ -165,7 +167,7 @@ def test_two_processes_train_one_model(data, tmp_path, here):
     assert "Loaded checkpoint" in resumed and "begin training epoch 3" in resumed
 
 
-@pytest.mark.parametrize("connection", ["post", "pre", "b2t", "b2t_no_ln", "b2t_all"])
+@pytest.mark.parametrize("connection", ["post", "b2t"])
 def test_hydra_trains_and_its_checkpoints_generate(connection, data, tmp_path, here):
     (tmp_path / "run.yaml").write_text(
         f"""# @package _group_
@@ -238,7 +240,7 @@ def test_the_plugin_is_found_by_path(where, data, trained, tmp_path, here, monke
     assert len(hypotheses(here("generate", *generate))) == SIZES["test"]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 16, 17, 20])
+@pytest.mark.parametrize("size", [1, 8, 9, 20])
 def test_no_sentence_is_dropped(size, trained, tmp_path, here):
     saved, _ = trained
     data = make_data(tmp_path, test_size=size)
