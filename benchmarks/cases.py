@@ -65,10 +65,10 @@ def training(arch: str, depth: int, width: int, tokens: int, *more: str, name: s
     return Side(name or side_name(arch), "training", given, arch != "transformer", fresh)
 
 
-def language_model(arch: str, tokens: int, *more: str) -> Side:
+def language_model(arch: str, tokens: int, *more: str, tied: bool = True) -> Side:
     """Return a side that trains a language model of 16 layers on blocks of 1,024 words."""
     same = ["--task=language_modeling", "--tokens-per-sample=1024", f"--criterion={LOSS_LM}", *UPDATE]
-    same += ["--dropout=0.1", "--share-decoder-input-output-embed", *sizes(512, decoder=16)]
+    same += ["--dropout=0.1", *(["--share-decoder-input-output-embed"] if tied else []), *sizes(512, decoder=16)]
     given = {"arguments": [f"--arch={arch}", *same, *more], "tokens": tokens, "vocabulary": VOCABULARY}
     return Side(side_name(arch), "training", given, arch != "transformer_lm")
 
@@ -132,6 +132,27 @@ def decoding_cases() -> Iterable[Case]:
     for sentences in (16, 64):
         stock, ours = (decoding(arch, 18, 4, sentences, times=5) for arch in ("transformer", arch_of("post")))
         yield Case(f"decode-18-18-beam4-b{sentences}-long", ours, stock)
+
+
+def output_cases() -> Iterable[Case]:
+    """Yield the output layer and the loss, behind a single layer: the paper's WMT and WikiText-103 vocabularies."""
+    fused = ("--optimizer=adam_fused", f"--criterion={LOSS}_fused")
+    for tokens in (1024, 4096):
+        ours, stock = training(arch_of("post"), 1, 512, tokens, *fused), training("transformer", 1, 512, tokens)
+        sides = (replace(side, options={**side.options, "vocabulary": 32_768}) for side in (ours, stock))
+        yield Case(f"output-v32k-w512-t{tokens}", *sides, shapes(512, tokens))
+    adaptive = ("--criterion=adaptive_loss", "--adaptive-softmax-cutoff=20000,60000", "--adaptive-input")
+    adaptive += ("--adaptive-input-cutoff=20000,60000", "--tie-adaptive-weights", "--tie-adaptive-proj")
+    adaptive += (
+        "--ddp-backend=legacy_ddp",
+        "--decoder-layers=1",
+        "--decoder-input-dim=512",
+        "--decoder-output-dim=512",
+    )
+    ours = language_model("transformer_lm_pre", 2048, *adaptive, "--optimizer=adam_fused", tied=False)
+    stock = language_model("transformer_lm", 2048, *adaptive, tied=False)
+    sides = (replace(side, options={**side.options, "vocabulary": 267_744}) for side in (ours, stock))
+    yield Case("output-adaptive-v267k-w512-t2048", *sides)
 
 
 def other_engines() -> Iterable[Case]:
@@ -233,7 +254,8 @@ def option_words(values: dict[str, object]) -> list[str]:
     return [f"--{key.replace('_', '-')}={value}" for key, value in values.items() if value not in (None, "", 0)]
 
 
-CASES = {case.name: case for case in (*training_cases(), *decoding_cases(), *other_engines(), *other_cases())}
+KINDS = (training_cases, output_cases, decoding_cases, other_engines, other_cases)
+CASES = {case.name: case for kind in KINDS for case in kind()}
 
 #: what is measured without arguments
 DEFAULT = (
