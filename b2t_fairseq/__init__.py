@@ -7,6 +7,7 @@ From Python, `b2t_fairseq.load("runs/…")` gives a trained model.
 from typing import Any
 
 from .common.errors import UserError
+from .common.late import late_imports
 from .common.logs import unchanged_logging
 from .common.optional import check_fairseq
 from .common.quick import answers_without_fairseq
@@ -16,7 +17,7 @@ __all__ = ["UserError", "__version__", "load"]
 
 if not answers_without_fairseq():
     check_fairseq()  # before an import that fails without it
-    with unchanged_logging():
+    with unchanged_logging(), late_imports():
         from . import patches
 
         patches.apply()  # before the models: what is registered next runs on the repaired fairseq

@@ -10,8 +10,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
 import torch
+from end_to_end import inside
 
-from b2t_fairseq import cli, patches
+from b2t_fairseq import patches
 
 torch.set_num_threads(1)
 patches.apply_to_process()  # as for a command
@@ -65,7 +66,7 @@ def here(capsys, caplog):
 
     def run(*arguments, status: int = 0) -> str:
         capsys.readouterr(), caplog.clear()
-        assert cli.main([str(a) for a in arguments]) == status
+        inside(*arguments, status=status)
         printed = capsys.readouterr()
         return printed.out + caplog.text + (printed.err if status else "")
 
