@@ -4,6 +4,6 @@ RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /
 WORKDIR /b2t
 RUN pip install --no-cache-dir torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 COPY . .
-RUN pip install --no-cache-dir -e ".[ve]"
+RUN pip install --no-cache-dir -e ".[ve,plots]"
 ENTRYPOINT ["b2t-fairseq"]
 CMD ["--help"]

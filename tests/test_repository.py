@@ -59,3 +59,12 @@ def test_the_container_has_the_scripts_torch():
     (torch,) = re.findall(r"torch==([\d.]+)", read("Dockerfile"))
     assert f"TORCH_VERSION={torch}\n" in read("scripts/_environment.sh")
     assert len(read("Dockerfile").splitlines()) <= 10
+
+
+def test_the_container_has_what_its_first_line_runs():
+    """The quickstart draws curves, and refuses to start without the extra for them."""
+    dockerfile = read("Dockerfile")
+    assert " b2t quickstart " in dockerfile.splitlines()[0]
+    (extras,) = re.findall(r'-e "\.\[([\w,]+)\]"', dockerfile)
+    needed = re.findall(r'require_extra\("(\w+)"', read("b2t_fairseq/experiments/quickstart.py"))
+    assert needed and {"ve", *needed} <= set(extras.split(","))

@@ -124,6 +124,17 @@ def check_state(state: Any, path: str | Path) -> None:
             raise UserError(f"{path}: {name} claims to be larger than what was stored of it; not loaded")
 
 
+def check_history(state: dict[str, Any], path: str | Path) -> None:
+    """Refuse a checkpoint of which parts were taken out that fairseq reads of every one, and dies without.
+
+    Raises:
+        UserError: names the part.
+    """
+    for part, former in (("optimizer_history", "best_loss"), ("extra_state", "epoch")):
+        if part not in state and former not in state:  # the second: of fairseq's first versions
+            raise UserError(f"{path}: not a whole fairseq checkpoint (no '{part}' in it).")
+
+
 def allowed() -> list:
     """Return what a fairseq checkpoint may hold besides tensors and plain containers."""
     types = [argparse.Namespace, collections.defaultdict, collections.OrderedDict, dict, list, set, int, float, str]

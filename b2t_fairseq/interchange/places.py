@@ -89,9 +89,9 @@ def find(
                 f"{checkpoint} is a bundle, which has its own dictionaries and subwords: name none beside it"
             )
         state = load_checkpoint(checkpoint)
-        return Places(checkpoint, checkpoint, str(task_option(state, "_name")))
+        return Places(checkpoint, checkpoint, str(task_of(state)))
     state = load_checkpoint(checkpoint, mapped=integrity.is_archive(checkpoint))
-    task = str(task_option(state, "_name") or task_option(state, "task"))
+    task = str(task_of(state))
     folder = named_data(Path(data), state) if data else search_data(checkpoint, state)
     if task == SPEECH:
         if subwords:
@@ -148,6 +148,11 @@ def task_option(state: Mapping[str, Any], name: str) -> Any:
     return options.get(name) if isinstance(options, Mapping) else None
 
 
+def task_of(state: Mapping[str, Any]) -> Any:
+    """Return the name of the task of a loaded checkpoint; fairseq before 0.10 has it among the other options."""
+    return task_option(state, "_name") or task_option(state, "task")
+
+
 def named_data(data: Path, state: Mapping[str, Any]) -> Path:
     """Return the folder with the dictionaries that the user has named, or the one around it.
 
@@ -197,7 +202,7 @@ def near_by(checkpoint: Path) -> Iterator[Path]:
 
 def names_of(state: Mapping[str, Any]) -> list[str]:
     """Return the names of the dictionaries that a task reads; an asterisk for a language that is not noted."""
-    if task_option(state, "_name") in ("translation", None):
+    if task_of(state) in ("translation", None):
         languages = [task_option(state, f"{side}_lang") or "*" for side in ("source", "target")]
         return [f"dict.{language}.txt" for language in languages]
     return ["dict.txt"]
@@ -206,7 +211,7 @@ def names_of(state: Mapping[str, Any]) -> list[str]:
 def dictionaries(folder: Path, state: Mapping[str, Any]) -> list[Path]:
     """Return the dictionaries of a data folder; none if one is missing."""
     names = names_of(state)
-    if task_option(state, "_name") == SPEECH:
+    if task_of(state) == SPEECH:
         if not (folder / bundles.AUDIO).is_file():
             return []
         names = [audio_config(folder / bundles.AUDIO).get("vocab_filename", "dict.txt")]

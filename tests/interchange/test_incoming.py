@@ -14,6 +14,7 @@ from fairseq.models import build_model
 from fairseq.models.transformer import TransformerModel
 from old_checkpoints import make_data
 
+from b2t_fairseq import load
 from b2t_fairseq.average_checkpoints import average
 from b2t_fairseq.checkpoints.loading import load_checkpoint
 from b2t_fairseq.checkpoints.signature import signature_of
@@ -243,6 +244,10 @@ REFUSED = {
     "--arch transformer_wmt_en_de_big_align": lambda: foreign_files.b2t(
         theirs={"arch": "transformer_wmt_en_de_big_align"}),
     "do not say --encoder-layers": lambda: foreign_files.b2t(theirs={"encoder_layers": "three"}),
+    "do not say --encoder-layers as a whole number": lambda: foreign_files.b2t(theirs={"encoder_layers": None}),
+    "do not say --encoder-attention-heads": lambda: foreign_files.b2t(theirs={"encoder_attention_heads": None}),
+    "do not say --decoder-attention-heads": lambda: foreign_files.b2t_language_model(
+        theirs={"decoder_attention_heads": -1}),
     "model.enc_alpha=2": lambda: foreign_files.residual(theirs={"enc_alpha": 2}),
     "--weight-type vector": lambda: foreign_files.dlcl(theirs={"weight_type": "vector"}),
     "--normalize-learned-weight": lambda: foreign_files.dlcl(theirs={"normalize_learned_weight": True}),
@@ -307,6 +312,33 @@ def test_options_and_weights_of_different_models_are_refused(tmp_path, here):
         line = here("convert", path, tmp_path / "ours.pt", status=2)
         assert str(path) in line and said in line and "do not belong together" in line
         assert not (tmp_path / "ours.pt").exists()
+
+
+@pytest.mark.parametrize("part", ["optimizer_history", "extra_state"])
+def test_a_file_without_a_part_that_fairseq_reads_is_refused(part, tmp_path, here):
+    _, checkpoint = foreign_files.b2t()
+    del checkpoint[part]
+    path = saved(checkpoint, tmp_path)
+    assert f"{path}: not a whole fairseq checkpoint (no '{part}' in it)" in here(
+        "convert", path, tmp_path / "ours.pt", status=2
+    )
+    with pytest.raises(UserError, match=f"no '{part}' in it"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(path))
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_a_language_model_is_loaded_by_its_folder(converted, tmp_path, here):
+    """Its file names the task as fairseq before 0.10 does, and its data has one dictionary."""
+    model, checkpoint = foreign_files.b2t_language_model()
+    (tmp_path / "data-bin").mkdir()
+    dictionary().save(str(tmp_path / "data-bin" / "dict.txt"))
+    path = saved(checkpoint, tmp_path)
+    if converted:
+        here("convert", path, tmp_path / "ours.pt", "--data", tmp_path / "data-bin")
+        path.unlink()
+    found = load(tmp_path)
+    assert found.is_language_model and torch.equal(outputs(found.models[0]), outputs(model))
+    assert found.perplexity(["b c d"]) > 1
 
 
 def test_scales_that_the_final_norm_takes_out_are_noted():

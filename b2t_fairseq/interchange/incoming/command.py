@@ -17,7 +17,7 @@ from fairseq.data import Dictionary
 
 from ...checkpoints import integrity
 from ...checkpoints.arguments import write
-from ...checkpoints.loading import load_checkpoint
+from ...checkpoints.loading import check_history, load_checkpoint
 from ...checkpoints.signature import signature_of
 from ...checkpoints.trust import check_bounds, check_names, check_sizes, drop_places
 from ...checkpoints.vocabulary import describe
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_files(args.input, args.output)
     checkpoint = load_checkpoint(args.input)
     check_bounds(checkpoint, args.input)
+    check_history(checkpoint, args.input)
     converted = convert(checkpoint, args.input, args.init)
     if converted is None:
         raise not_foreign(args.input, checkpoint)

@@ -13,7 +13,7 @@ from ...common.errors import UserError
 from ...models.options import HELP, Plan
 from . import b2t, residual
 from .detect import source_of
-from .foreign import Foreign, Translation, arguments
+from .foreign import SIZES, Foreign, Translation, arguments
 
 logger = logging.getLogger(__name__)
 INITS = ("rescale", "default")  # of which a B2T checkpoint does not say which was its own
@@ -91,9 +91,10 @@ def sign(foreign: Foreign, translation: Translation) -> str:
     Raises:
         UserError: an option that does not go with our layers.
     """
-    depths = {side: foreign.depth(side) for side in foreign.sides}
+    sides = foreign.sides
+    sizes = {side: [foreign.size(side, name) for name in SIZES] for side in sides}
     foreign.remove(*REPLACED)
-    name = "transformer_b2t" if "encoder" in foreign.sides else "transformer_lm_b2t"
+    name = "transformer_b2t" if "encoder" in sides else "transformer_lm_b2t"
     foreign.options |= {
         "arch": name,
         "connection": translation.connection,
@@ -105,7 +106,7 @@ def sign(foreign: Foreign, translation: Translation) -> str:
     except UserError as error:
         raise foreign.refuse(str(error)) from None
     drops_norm = plan.connection.final_norm_is_optional and bool(foreign.options.get("no_decoder_final_norm"))
-    signature = plan.signature("-".join(map(str, depths.values())), drops_norm)
+    signature = plan.signature("-".join(str(depth) for depth, *_ in sizes.values()), drops_norm)
     foreign.options["connection_signature"] = signature
     return signature
 

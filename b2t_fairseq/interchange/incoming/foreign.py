@@ -16,6 +16,7 @@ NOT_OURS = {
     "layer_wise_attention": "our decoders read the encoder's last layer only",
     "character_embeddings": "our models have no character embeddings",
 }
+SIZES = ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
 POSITIONS = r"(encoder|decoder)\.embed_positions\.(_float_tensor|weights)"  # computed: nothing to keep
 #: every weight that a translated checkpoint may hold
 KNOWN = re.compile(
@@ -56,7 +57,8 @@ class Foreign:
     @property
     def sides(self) -> tuple[str, ...]:
         """The stacks that it has; a language model is a decoder alone."""
-        return ("encoder", "decoder") if self.options.get("encoder_layers") is not None else ("decoder",)
+        has_encoder = self.options.get("encoder_layers") is not None or self.has(r"encoder\..+")
+        return ("encoder", "decoder") if has_encoder else ("decoder",)
 
     def refuse(self, what: str) -> UserError:
         """Return the error that says why the file cannot become one of ours."""
@@ -99,10 +101,19 @@ class Foreign:
         Raises:
             UserError: the file does not say it.
         """
-        depth = self.options.get(f"{side}_layers")
-        if not isinstance(depth, int):
-            raise self.refuse(f"its options do not say --{side}-layers")
-        return depth
+        return self.size(side, "layers")
+
+    def size(self, side: str, name: str) -> int:
+        """Return one of `SIZES` of a stack: what is missing would become the default of our architecture.
+
+        Raises:
+            UserError: the file does not say it.
+        """
+        value = self.options.get(f"{side}_{name}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            shown = f"--{side}-{name.replace('_', '-')}"
+            raise self.refuse(f"its options do not say {shown} as a whole number of at least 1")
+        return value
 
     def drop(self, pattern: str) -> None:
         """Drop the weights whose whole name matches."""

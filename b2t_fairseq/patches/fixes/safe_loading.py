@@ -16,7 +16,14 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.distributed import utils as distributed_utils
 
-from ...checkpoints.loading import HAS_ALLOW_LIST, allow_listed, check_archive, check_state, one_line_about
+from ...checkpoints.loading import (
+    HAS_ALLOW_LIST,
+    allow_listed,
+    check_archive,
+    check_history,
+    check_state,
+    one_line_about,
+)
 from ..wrap import record, wrap
 
 
@@ -46,6 +53,7 @@ def _make_checked(original):
                 state = torch_load(file, *load_args, **load_kwargs)
             if is_file:
                 check_state(state, name)
+                check_history(state, name)
             return state
 
         with mock.patch.object(torch, "load", checked_load):
