@@ -125,6 +125,12 @@ def test_the_readme_lists_every_connection():
     assert [name for name in ALL_CONNECTIONS if f"`{name}`" not in rows] == []
 
 
+def test_install_lines_without_isolation_install_what_builds():
+    """pip builds with what the environment has then, and a fresh one of Python 3.10 lacks wheel."""
+    rows = [line for line in PAGES["README.md"].splitlines() if "--no-build-isolation" in line]
+    assert len(rows) >= 2 and [row for row in rows if '"setuptools>=64" wheel' not in row] == []
+
+
 def test_the_configuration_page_lists_every_option_of_a_model():
     from b2t_fairseq.models.options import add_connection_args
 

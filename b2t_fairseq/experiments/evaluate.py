@@ -33,7 +33,9 @@ from .tasks import PAPER_CORPORA, Corpus, Task, corpus_name, find_corpus
 Scores = Mapping[str, Mapping[str, Score]]  # test -> metric -> score
 
 
-USAGE = "paper-evaluate CORPUS --run DIR [--run DIR ...] [options] [-- further options of the decoding command]"
+USAGE = (
+    "b2t-fairseq paper-evaluate CORPUS --run DIR [--run DIR ...] [options] [-- further options of the decoding command]"
+)
 DESCRIPTION = """\
 Average the last checkpoints of each run, decode the paper's test sets with the values of configs/paper/CORPUS.yaml,
 score them, and write the row of the paper's table, in Markdown and JSON, into the run's folder. A finished

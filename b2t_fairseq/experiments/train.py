@@ -32,7 +32,7 @@ PORT = 29500
 NODES = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 
 
-USAGE = "paper-train CORPUS [options] [-- further options of fairseq-train]"
+USAGE = "b2t-fairseq paper-train CORPUS [options] [-- further options of fairseq-train]"
 DESCRIPTION = """\
 Train on what scripts/prepare_CORPUS.sh made, with the values of configs/paper/CORPUS.yaml and the paper's effective
 batch on any number of GPUs. Run the same command again to resume from the last checkpoint; SIGTERM or Ctrl-C writes one

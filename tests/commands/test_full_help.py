@@ -61,7 +61,9 @@ def test_help_of_what_loads_checkpoints(command, capsys):
         assert f"\n  {option}" in text, option
 
 
-@pytest.mark.parametrize("command", ["preprocess", "average-checkpoints", "reproduce", "bleu"])
+@pytest.mark.parametrize(
+    "command", ["preprocess", "average-checkpoints", "reproduce", "bleu", "paper-train", "paper-evaluate"]
+)
 def test_help_of_other_commands(command, capsys):
     text = help_of(f"{command} -h", capsys)
     assert text.startswith(f"example: b2t-fairseq {command}") and f"usage: b2t-fairseq {command} " in text
