@@ -40,6 +40,12 @@ def test_everything_small_is_right_here(few, tmp_path, capsys):
     assert "| numbers: b2t, float32 | ok | output " in text
 
 
+@pytest.mark.parametrize(("method", "given"), numbers.OPTIONS)
+def test_every_option_makes_another_model(method, given):
+    plain, changed = (bench.small_model(method, options)[0].signature for options in ({}, given))
+    assert plain != changed
+
+
 def test_wrong_numbers_fail(few, tmp_path, monkeypatch):
     whole = numbers.pair
 

@@ -30,7 +30,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("post", {"norm": "un"}),
     ("pre", {"norm": "dyt"}),
     ("pre", {"norm": "derf"}),
-    ("pre", {"gpas": True}),
+    ("pre", {"connection_options": "gpas=true"}),
     ("b2t", {"branch_warmup": 10}),
     ("b2t", {"share_layers": "cycle", "unique_layers": 1}),
 )
