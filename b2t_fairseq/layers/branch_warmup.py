@@ -46,6 +46,10 @@ class BranchWarmup(nn.Module):
         length = self.updates * (number if self.schedule == "progressive" else 1)
         return min((self.num_updates + 1) / length, 1.0)  # + 1: with 0, no branch would learn from the first update
 
+    def end(self, depth: int) -> int:
+        """Return the first update count at which all layers of a stack of this depth have their full size."""
+        return max(self.updates * (depth if self.schedule == "progressive" else 1) - 1, 0)
+
     def scale(self, number: int, like: Tensor) -> Tensor | None:
         """Return the factor as a tensor, for which torch.compile does not compile again; None once it is 1."""
         factor = self.factor(number)
@@ -58,5 +62,4 @@ class BranchWarmup(nn.Module):
 def ends_at(options: dict[str, Any], depth: int) -> int:
     """Return the first update count at which a model of this depth has left its warm-up; 0 without one."""
     updates = int(options.get("branch_warmup") or 0)
-    is_equal = options.get("branch_warmup_schedule") == "equal"
-    return max(updates * (1 if is_equal else depth) - 1, 0)
+    return BranchWarmup(updates, options.get("branch_warmup_schedule") or SCHEDULES[0]).end(depth)

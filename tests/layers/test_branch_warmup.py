@@ -1,6 +1,8 @@
 """Branch warm-up: its schedule, its ends, and what saving, resuming, validating and averaging make of it."""
 
 import logging
+from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from b2t_fairseq.connections import get_connection
 from b2t_fairseq.init.admin import profiling
 from b2t_fairseq.layers import BranchWarmup
 from b2t_fairseq.layers.branch_warmup import ends_at
+from b2t_fairseq.patches.additions.update_number import warn_of_end
 
 NORMS_ON_BRANCHES = {"peri": "_out_layer_norm", "res_post": "_layer_norm"}  # elsewhere a branch ends with a projection
 WARM = [name for name in ALL_CONNECTIONS if get_connection(name).branch_can_warm_up]
@@ -48,6 +51,25 @@ def test_the_end_of_a_stack(schedule, end):
     for t, over in ((end - 1, False), (end, True)):
         warmup.set_num_updates(t)
         assert (warmup.factor(18) == 1) == over
+
+
+@pytest.mark.parametrize(
+    ("last", "schedule", "says"),
+    [
+        (25, "progressive", True),
+        (26, "progressive", False),
+        (8, "equal", True),
+        (9, "equal", False),
+        (0, "equal", False),
+    ],
+)
+def test_a_training_that_is_shorter_says_so(last, schedule, says, caplog):
+    """Of 3 encoder and 2 decoder layers, the third has its full size after 3 N - 1 updates."""
+    updates = 9 if schedule == "progressive" else 10
+    model = build_connection("pre", branch_warmup=updates, branch_warmup_schedule=schedule)
+    with caplog.at_level(logging.WARNING):
+        warn_of_end(SimpleNamespace(optimization=Namespace(max_update=last)), model)
+    assert ("ends before the branch warm-up" in caplog.text) == says
 
 
 @pytest.mark.parametrize("connection", WARM)
