@@ -80,6 +80,13 @@ class Connection(nn.Module):
         """Return `settings`, by its former name: connections outside this package may read it."""
         return self.settings
 
+    @property
+    def described(self) -> str:
+        """Return the name, with the options that are not at their defaults: "pre (gpas=true)"."""
+        defaults = {name: option.default for name, option in self.options.items()}
+        changed = [f"{k}={str(v).lower()}" for k, v in self.settings.items() if v != defaults.get(k)]
+        return f"{self.name} ({','.join(changed)})" if changed else self.name
+
     def norms(self, l: int, kind: str) -> tuple[str, ...]:
         """Which LayerNorms of width C a sub-layer of kind "SA", "CA" or "FF" needs; "layer_norm" is the stock one."""
         return ("layer_norm",)

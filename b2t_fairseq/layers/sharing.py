@@ -35,7 +35,10 @@ def parameters_of(depth: int, form: str | None, unique: int | None, other_depth:
         return list(range(depth))
     if depth % unique or unique == depth == (other_depth or depth):
         why = "nothing is shared" if unique == depth else "the depth is not a multiple of it"
-        raise UserError(f"--unique-layers {unique}: a stack of {depth} layers cannot be made of them ({why})")
+        raise UserError(
+            f"--unique-layers {unique}: a stack of {depth} layers cannot be made of them ({why}): choose a smaller "
+            "divisor of the depth, or leave --share-layers out"
+        )
     if unique == depth:
         return list(range(depth))
     if form == "sequence":
@@ -54,8 +57,8 @@ def check_sharing(connection: Connection, config: StackConfig, places: Sequence[
         return
     if connection.has_parameters_per_layer:
         raise SharingError(
-            f"--share-layers does not go with connection '{connection.name}', which has parameters of its own for "
-            "each layer: choose another connection"
+            f"--share-layers does not go with connection '{connection.described}', which has parameters of its own for "
+            "each layer: choose another connection, or other options of it"
         )
     for i, place in enumerate(places):
         first = places.index(place)

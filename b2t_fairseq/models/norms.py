@@ -35,9 +35,14 @@ def check_norms(stack: Stack) -> None:
     if kind != "layer" and not has_norms:
         raise UserError(f"--norm {kind} does not go with --connection {connection.name}: it has no norms; leave it out")
     if kind == "un" and stack.shares_layers:
-        raise UserError("--share-layers does not go with --norm un: one norm would have the moments of several depths")
+        raise UserError(
+            "--share-layers does not go with --norm un: one norm would have the moments of several depths; leave out "
+            "either"
+        )
     if kind == "un" and stack.compile_layers:
-        raise UserError("--compile-layers does not go with --norm un: its moving statistics cannot be compiled")
+        raise UserError(
+            "--compile-layers does not go with --norm un: its moving statistics cannot be compiled; leave out either"
+        )
 
 
 def give_final_norm(module: Any, stack: Stack) -> None:

@@ -147,12 +147,12 @@ class Plan(NamedTuple):
             getattr(args, "no_decoder_final_norm", None)
         )
         signature = self.signature("-".join(str(len(stack)) for stack in stacks.present()), without_final_norm)
-        prunable = all(stack.connection.can_be_pruned for stack in stacks.present())
-        if layers_to_keep(args) and not prunable:
+        fixed = [stack.connection.described for stack in stacks.present() if not stack.connection.can_be_pruned]
+        if layers_to_keep(args) and fixed:
             raise UserError(
-                f"--encoder-layers-to-keep, --decoder-layers-to-keep: connection '{self.connection.name}' has numbers "
-                "that depend on the depth or on a layer's place, so a pruned model would be another function; keep all "
-                "layers, or train a connection that can be pruned (post, pre, b2t)"
+                f"--encoder-layers-to-keep, --decoder-layers-to-keep: connection '{fixed[0]}' has numbers that depend "
+                "on the depth or on a layer's place, so a pruned model would be another function; keep all layers, or "
+                "train a connection that can be pruned (post, pre, b2t, without gpas)"
             )
         noted = after_pruning(getattr(args, "connection_signature", None), layers_to_keep(args))
         check_same_function(noted, signature, "the checkpoint")
@@ -196,7 +196,8 @@ def read_sharing(args: Any) -> tuple[str | None, int | None]:
         raise UserError(f"--unique-layers {unique}: must be a number of layers, from 1 on")
     if form and layers_to_keep(args):
         raise UserError(
-            "--encoder-layers-to-keep, --decoder-layers-to-keep: layers that share parameters cannot be pruned"
+            "--encoder-layers-to-keep, --decoder-layers-to-keep: layers that share parameters cannot be pruned; leave "
+            "it out, or train without --share-layers"
         )
     return form, unique
 

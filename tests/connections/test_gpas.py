@@ -52,5 +52,5 @@ def test_elsewhere_it_is_refused(connection):
 
 
 def test_a_model_with_gates_is_not_pruned():
-    with pytest.raises(UserError, match="layers-to-keep"):
+    with pytest.raises(UserError, match=r"layers-to-keep: connection 'pre \(gpas=true\)'"):
         build_connection("pre", connection_options="gpas=true", decoder_layers_to_keep="0")
