@@ -28,12 +28,14 @@ from .registry import register_connection
 
 
 def sinkhorn(logits: Tensor, iterations: int = 20) -> Tensor:
-    """Return exp(logits) (..., n, n) with columns, then rows divided by their sums, again and again."""
-    matrix = (logits - logits.amax((-1, -2), keepdim=True)).exp()
+    """Return exp(logits) (..., n, n) with columns, then rows divided by their sums, again and again.
+
+    In logarithms: far apart, exp would leave a row or column of zeros, which cannot be divided by its sum.
+    """
     for _ in range(iterations):
-        matrix = matrix / matrix.sum(-2, keepdim=True)
-        matrix = matrix / matrix.sum(-1, keepdim=True)
-    return matrix
+        logits = logits - logits.logsumexp(-2, keepdim=True)
+        logits = logits - logits.logsumexp(-1, keepdim=True)
+    return logits.exp()
 
 
 class ManifoldMixing(nn.Module):

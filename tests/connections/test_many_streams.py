@@ -117,6 +117,16 @@ def test_sinkhorn_takes_large_numbers():
     assert torch.allclose(sinkhorn(torch.tensor([[200.0, 100.0], [100.0, 200.0]])), torch.eye(2))
 
 
+@pytest.mark.parametrize("logits", [[[200.0, 0.0], [200.0, 0.0]], [[200.0, 200.0], [0.0, 0.0]]])
+def test_sinkhorn_takes_numbers_that_are_far_apart(logits):
+    """In float32 exp(-200) is 0, and a row or a column of zeros has no share of 1."""
+    logits = torch.tensor(logits, requires_grad=True)
+    matrix = sinkhorn(logits)
+    assert torch.allclose(matrix, torch.full((2, 2), 0.5))
+    matrix[0, 0].backward()
+    assert logits.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("options", ["", "streams=3", "streams=2", "sinkhorn=true", "streams=6,sinkhorn=true"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_forms_of_mhc(options, dtype):
