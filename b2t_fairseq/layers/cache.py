@@ -34,10 +34,19 @@ class DecodingCache:
         beam: rows per sentence; R is a multiple of it.
         memory: (T_source, S, C), the encoder's output, if there is an encoder.
         memory_padding: (S, T_source) bool, True where the source is padding; None if nothing is.
+        layers: L, of the decoder. All have the same sizes; what they keep lies in one tensor, so that following the
+            beam moves it by a few operations, however many layers there are.
     """
 
-    def __init__(self, rows: int, beam: int = 1, memory: Tensor | None = None, memory_padding: Tensor | None = None):
-        self.memory = memory
+    def __init__(
+        self,
+        rows: int,
+        beam: int = 1,
+        memory: Tensor | None = None,
+        memory_padding: Tensor | None = None,
+        layers: int = 1,
+    ):
+        self.memory, self.layers = memory, layers
         self.beam, self.sentences, self.length = beam, rows // beam, 0
         self.used = 0  # positions in the buffers of keys and values
         self.is_large = rows >= FEWEST_ROWS
@@ -49,10 +58,12 @@ class DecodingCache:
         self.ancestors_by_slot: Tensor | None = None  # (R, length), the same with the rows by slot
         self.masks: dict[str, Tensor | None] = {}  # of this step, as far as they were asked for
         self.layer = 0  # the number of the one that runs; layers that share parameters have keys of their own
-        self.written: dict[object, Tensor] = {}  # (layer, module) -> keys and values (2, S, H, capacity, d_head)
+        self.places: dict[object, int] = {}  # (layer, module) -> its place in `written`
+        self.written: Tensor | None = None  # keys and values (L, 2, S, H, capacity, d_head)
         self.linears: dict[tuple[nn.Linear, ...], Callable[[Tensor], Tensor]] = {}
-        # module -> values of the source (S, H, T_source, d_head), and keys: the same, or (S, H, d_head, > T_source)
-        self.sources: dict[object, tuple[Tensor, Tensor]] = {}
+        self.source_places: dict[object, int] = {}  # module -> its place in `sources`
+        # values of the source (L, S, H, T_source, d_head), and keys: the same, or (L, S, H, d_head, > T_source)
+        self.sources: tuple[Tensor, Tensor] | None = None
 
     @property
     def rows(self) -> int:
@@ -127,14 +138,13 @@ class DecodingCache:
 
     def room(self, module: object, heads: int, head_width: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values by slot, with room for the newest: (S, H, capacity, d_head), of like's dtype and device."""
-        place = self.layer, module
-        buffer = self.written.get(place)
-        if buffer is None:
-            buffer = like.new_empty(2, self.sentences, heads, FIRST_CAPACITY * self.beam, head_width)
-        elif buffer.size(3) < self.used:
-            buffer = with_capacity(buffer, 2 * buffer.size(3))
-        self.written[place] = buffer
-        return buffer[0, : self.sentences], buffer[1, : self.sentences]
+        place = self.places.setdefault((self.layer, module), len(self.places))
+        if self.written is None:
+            capacity = FIRST_CAPACITY * self.beam
+            self.written = like.new_empty(self.layers, 2, self.sentences, heads, capacity, head_width)
+        elif self.written.size(4) < self.used:
+            self.written = with_capacity(self.written, 2 * self.written.size(4))
+        return self.written[place, 0, : self.sentences], self.written[place, 1, : self.sentences]
 
     def extend(self, module: object, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write the newest keys and values (S, H, beam, d_head), by slot; return all, (S, H, used, d_head)."""
@@ -156,11 +166,18 @@ class DecodingCache:
 
         On a CPU the keys lie transposed in memory, as the compiled kernel wants them, and many small products.
         """
-        if module not in self.sources:
+        if module not in self.source_places:
             k, v = project()
             is_transposed = k.device.type == "cpu" and (self.is_large or native.suits(k, *native.DTYPES))
-            self.sources[module] = v.contiguous(), native.padded_keys(k) if is_transposed else k.contiguous()
-        v, k = (x[: self.sentences] for x in self.sources[module])
+            if self.sources is None:
+                shape = (*k.shape[:2], k.size(3), native.padded_length(k.size(2))) if is_transposed else k.shape
+                self.sources = v.new_empty(self.layers, *v.shape), k.new_zeros(self.layers, *shape)
+            place = self.source_places[module] = len(self.source_places)
+            values, keys = self.sources
+            values[place] = v
+            keys[place, ..., : k.size(2) if is_transposed else None] = k.mT if is_transposed else k
+        assert self.sources is not None
+        v, k = (x[self.source_places[module], : self.sentences] for x in self.sources)
         return k if k.shape == v.shape else k[..., : v.size(2)].mT, v
 
     def reorder(self, order: Tensor) -> None:
@@ -220,7 +237,7 @@ class DecodingCache:
         self.ancestors = places.gather(1, ancestors)
         # (S, count) in the order of the slots; sentences with fewer living keys take some dead ones along
         kept = self.by_slot(alive.byte().argsort(dim=1, descending=True, stable=True)[:, :count])
-        for buffer in self.written.values():
+        for buffer in () if self.written is None else self.written[: len(self.places)]:
             _, sentences, heads, capacity, width = buffer.shape
             first = torch.arange(2 * sentences * heads, device=kept.device).view(2, -1, heads, 1) * capacity
             living = first[:, : self.sentences] + kept.unsqueeze(1)  # (2, S, H, count) rows of all of the buffer
@@ -230,8 +247,10 @@ class DecodingCache:
 
     def for_each_buffer(self, change: Callable[[Tensor, int], Tensor]) -> None:
         """Apply `change` to everything that is held by slot, and tell it the dimension of the slots."""
-        self.written = {module: change(buffer, 1) for module, buffer in self.written.items()}
-        self.sources = {module: (change(v, 0), change(k, 0)) for module, (v, k) in self.sources.items()}
+        if self.written is not None:
+            self.written = change(self.written, 2)
+        if self.sources is not None:
+            self.sources = change(self.sources[0], 1), change(self.sources[1], 1)
         if self.memory_padding is not None:
             self.memory_padding = change(self.memory_padding, 0)
 
@@ -239,19 +258,20 @@ class DecodingCache:
         """Make each row a sentence of its own (beam 1), which may go anywhere."""
         slots = torch.arange(self.sentences, device=device) if self.slots is None else self.slots
         slots = slots.repeat_interleave(self.beam)
-        for module, buffer in self.written.items():
-            own = buffer[:, slots.unsqueeze(1), :, self.ancestors]  # (R, length, 2, H, d_head)
-            self.written[module] = with_capacity(own.permute(2, 0, 3, 1, 4), self.length + FIRST_CAPACITY)
-        self.sources = {module: (v[slots], k[slots]) for module, (v, k) in self.sources.items()}
+        if self.written is not None:
+            own = self.written[:, :, slots.unsqueeze(1), :, self.ancestors]  # (R, length, L, 2, H, d_head)
+            self.written = with_capacity(own.permute(2, 3, 0, 4, 1, 5), self.length + FIRST_CAPACITY)
+        if self.sources is not None:
+            self.sources = self.sources[0][:, slots], self.sources[1][:, slots]
         self.memory_padding = None if self.memory_padding is None else self.memory_padding[slots]
         self.sentences, self.beam, self.used = self.rows, 1, self.length
         self.slots = self.rows_by_slot = self.ancestors = self.ancestors_by_slot = None
 
 
 def with_capacity(x: Tensor, positions: int) -> Tensor:
-    """Return a buffer (2, S, H, positions, d_head) that begins with x."""
-    buffer = x.new_empty(*x.shape[:3], positions, x.size(4))
-    buffer[:, :, :, : x.size(3)] = x
+    """Return a buffer (L, 2, S, H, positions, d_head) that begins with x."""
+    buffer = x.new_empty(*x.shape[:-2], positions, x.size(-1))
+    buffer[..., : x.size(-2), :] = x
     return buffer
 
 

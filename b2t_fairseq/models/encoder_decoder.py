@@ -189,7 +189,7 @@ class B2TTransformerDecoder(TransformerDecoderBase):
             else:
                 beam = self.beam if rows % self.beam == 0 and self.beam <= WIDEST_BEAM else 1
                 memory = memory_padding = None
-            cache = incremental_state[CACHE] = DecodingCache(rows, beam, memory, memory_padding)
+            cache = incremental_state[CACHE] = DecodingCache(rows, beam, memory, memory_padding, self.num_layers)
         cache.begin_step(x.device, padding)
         return Context(memory=cache.memory, cache=cache)
 

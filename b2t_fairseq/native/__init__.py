@@ -104,9 +104,14 @@ def attend(qkv: Tensor, keys: Tensor, values: Tensor, model_width: int, **fields
 
 def padded_keys(k: Tensor) -> Tensor:
     """(S, H, T, d_head) -> (S, H, d_head, whole vectors): the positions in a row, and behind them at least one more."""
-    keys = k.new_zeros(*k.shape[:2], k.size(3), (k.size(2) // LANES + 1) * LANES)
+    keys = k.new_zeros(*k.shape[:2], k.size(3), padded_length(k.size(2)))
     keys[..., : k.size(2)] = k.mT
     return keys
+
+
+def padded_length(positions: int) -> int:
+    """Return the length of a row of `padded_keys`."""
+    return (positions // LANES + 1) * LANES
 
 
 def dropout(x: Tensor, bits: Tensor, threshold: int, scale: float) -> Tensor:

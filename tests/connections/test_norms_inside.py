@@ -66,7 +66,8 @@ def test_the_cache_holds_normed_keys_and_values(kind):
     memory = torch.cat(seen) if kind == "self_attn" else encoded["encoder_out"][0]  # (S, B, C)
     assert len(seen) == 3
     (cache,) = state.values()
-    keys, values = cache.written[2, attention] if kind == "self_attn" else cache.source(attention, project=None)
+    written = cache.written[cache.places.get((2, attention), 0)]
+    keys, values = written if kind == "self_attn" else cache.source(attention, project=None)
     for name, cached in (("k", keys), ("v", values)):
         norm = getattr(attention, f"{name}_layer_norm")
         projected = getattr(attention, f"{name}_proj")(memory)
