@@ -187,19 +187,27 @@ def other_cases() -> Iterable[Case]:
         for connection in ("post", "b2t"):
             ours, stock = (counted(work(arch)) for arch in (arch_of(connection), "transformer"))
             yield Case(f"calls-{name}-6-6-{connection}", ours, stock)
-    for depth in (6, 12, 25, 50, 100):
-        sides = (training(arch, depth, 64, 1024) for arch in (arch_of("post"), "transformer"))
-        yield Case(f"growth-depth-{depth}", *sides)
-    for tokens in (512, 1024, 2048, 4096, 8192):
-        sides = (training(arch, 12, 64, tokens) for arch in (arch_of("post"), "transformer"))
-        yield Case(f"growth-tokens-{tokens}", *sides)
-    for connection in CONNECTIONS:
-        if connection != "post":
-            yield method_case(connection)
+    yield from growth_cases()
     products = {shape for width in (128, 512) for tokens in (1024, 4096) for shape in shapes(width, tokens)}
     for m, k, n in sorted(products):
         sides = (Side(kind, "products", {"shapes": [[m, k, n]], "dtype": kind}) for kind in ("bfloat16", "float32"))
         yield Case(f"gemm-{m}x{k}x{n}", *sides)
+
+
+def growth_cases() -> Iterable[Case]:
+    """Yield how time and memory grow with depth and batch: Post-LN against stock, each connection against Post-LN."""
+    others = [connection for connection in CONNECTIONS if connection != "post"]
+    for what, values, sizes_of in (
+        ("depth", (6, 12, 25, 50, 100), lambda depth: (depth, 64, 1024)),
+        ("tokens", (512, 1024, 2048, 4096, 8192), lambda tokens: (12, 64, tokens)),
+    ):
+        for value in values:
+            post = training(arch_of("post"), *sizes_of(value))
+            yield Case(f"growth-{what}-{value}", post, training("transformer", *sizes_of(value)))
+            for connection in others:
+                yield Case(f"growth-{what}-{value}-{connection}", training(arch_of(connection), *sizes_of(value)), post)
+    for connection in others:
+        yield method_case(connection)
 
 
 def counted(side: Side) -> Side:
