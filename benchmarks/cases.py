@@ -166,7 +166,7 @@ def other_engines() -> Iterable[Case]:
                 name = "CTranslate2" if compute_type == "float32" else f"CTranslate2 {compute_type}"
                 theirs = Side(name, "ctranslate2", options, plugin=False)
                 given = {**ours.options, "best": True, "bf16": bool(suffix)}
-                case = f"decode-{depth}-{depth}-beam4-b{sentences}-ctranslate2{suffix}"
+                case = f"ctranslate2-{depth}-{depth}-beam4-b{sentences}{suffix}"
                 yield Case(case, replace(ours, options=given), theirs)
 
 

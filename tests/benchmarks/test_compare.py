@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.cases import CASES, DEFAULT, LOSS, LOSS_LM, select, training, variants
+from benchmarks.cases import CASES, DEFAULT, LOSS, LOSS_LM, counted, select, training, variants
 from benchmarks.compare import Comparison, compare
 from benchmarks.report import table
 from benchmarks.sides import ROOT, Side, SideFailed
@@ -107,7 +108,8 @@ def test_both_sides_of_a_case_get_the_same_options():
         ours, baseline = (json.dumps(side.options.get("arguments", [])[1:]) for side in (case.ours, case.baseline))
         extra = set(json.loads(ours)) - set(json.loads(baseline))
         assert extra <= {*allowed, "--checkpoint-activations", "--compile-layers"}, case.name
-        assert case.baseline.plugin == (case.baseline.name != "stock"), case.name
+        is_foreign = case.baseline.name == "stock" or case.baseline.workload == "ctranslate2"
+        assert case.baseline.plugin == (not is_foreign or case.baseline.workload == "calls"), case.name
     assert not training("transformer", 6, 512, 1024).plugin
 
 
@@ -115,6 +117,28 @@ def in_a_new_process(code: str, check: bool = True) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=check).stdout
+
+
+@pytest.mark.slow
+def test_ctranslate2_translates_the_same():
+    pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed: pip install ctranslate2")
+    case = CASES["ctranslate2-6-6-beam4-b16"]
+    depth = ["--encoder-layers=1", "--decoder-layers=1"]
+    ours, theirs = (
+        replace(side, options={**side.options, "arguments": [*side.options["arguments"], *depth], "vocabulary": 300})
+        for side in (case.ours, case.baseline)
+    )
+    found = compare(ours, theirs, repeats=1, warmup=0).summary()
+    assert found["identical_hypotheses"] and found["score_difference"] < 1e-4 and found["ours"]["tokens"] > 32
+
+
+@pytest.mark.slow
+def test_operator_calls_are_counted_alike():
+    sides = [counted(training(arch, 1, 64, 56)) for arch in ("transformer_post_6_6", "transformer")]
+    found = compare(*sides, repeats=2, warmup=0).summary()
+    assert found["ratio"] == found["ratio_min"] == found["ratio_max"]  # counts do not vary
+    assert found["ours"]["calls"] > 100
+    assert found["ratio"] == pytest.approx(found["baseline"]["calls"] / found["ours"]["calls"])
 
 
 @pytest.mark.slow
