@@ -53,8 +53,7 @@ def warn_of_end(cfg: Any, model: nn.Module) -> None:
     """Log that `--max-update` ends a training before all branches have their full size."""
     stacks = [m for m in model.modules() if isinstance(m, Stack) and m.branch_warmup is not None]
     end = max((stack.branch_warmup.end(len(stack)) for stack in stacks), default=0)
-    last = cfg.optimization.max_update
-    if 0 < last < end:
+    if 0 < (last := cfg.optimization.max_update if end else 0) < end:
         logger.warning(
             f"--max-update {last} ends before the branch warm-up, which takes {end} updates: the trained model's "
             "branches stay smaller than F; lower --branch-warmup, or train longer"
