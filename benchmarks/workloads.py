@@ -161,41 +161,29 @@ class CTranslate2:
     Args:
         device: "cpu" or "cuda".
         folder: for files.
-        arguments: fairseq-train's model options.
-        sentences: B.
-        beam: hypotheses per sentence.
-        vocabulary: size of the dictionary.
         compute_type: "float32", or "int8": then also the weights are quantised.
+        given: the other arguments of `Decoding`.
     """
 
-    def __init__(
-        self,
-        device: str,
-        folder: str,
-        arguments: list[str],
-        sentences: int,
-        beam: int,
-        vocabulary: int,
-        compute_type: str = "float32",
-    ):
+    def __init__(self, device: str, folder: str, compute_type: str = "float32", **given):
         import ctranslate2
         from ctranslate2.converters import FairseqConverter
 
-        stock = Decoding(device, folder, arguments, sentences, beam, vocabulary)
+        stock = Decoding(device, folder, **given)
         self.dictionary = stock.task.target_dictionary
         self.parameters = stock.facts()
-        args = parse(arguments, tempfile.mkdtemp(dir=folder), device, vocabulary)
+        args = parse(given["arguments"], tempfile.mkdtemp(dir=folder), device, given["vocabulary"])
         state = {name: weight.clone() for name, weight in torch.load(Path(folder) / "weights.pt").items()}
         torch.save({"args": args, "model": state}, Path(folder) / "stock.pt")
         converter = FairseqConverter(str(Path(folder) / "stock.pt"), args.data, unsafe_deserialization=True)
         made = converter.convert(str(Path(folder) / "ctranslate2"), quantization=None, force=True)
-        given = {"compute_type": compute_type, "inter_threads": 1, "intra_threads": torch.get_num_threads()}
-        self.translator = ctranslate2.Translator(made, device=device, **given)
+        threads = {"inter_threads": 1, "intra_threads": torch.get_num_threads()}
+        self.translator = ctranslate2.Translator(made, device=device, compute_type=compute_type, **threads)
         rows = stock.sample["net_input"]["src_tokens"].tolist()
         special = (batches.PAD, batches.EOS)
         self.sources = [[self.dictionary[token] for token in row if token not in special] for row in rows]
         longest = max(map(len, self.sources)) + 1
-        self.search = {"beam_size": beam, "max_decoding_length": longest + 20, "max_batch_size": 0}
+        self.search = {"beam_size": given["beam"], "max_decoding_length": longest + 20, "max_batch_size": 0}
 
     def measure(self) -> dict:
         """Return the seconds of one batch, and its best hypotheses."""

@@ -142,15 +142,18 @@ def build(
     if width % heads:
         raise UserError(f"--width {width}: must be a multiple of its {heads} heads")
     sizes = {"embed_dim": width, "ffn_embed_dim": 4 * width, "attention_heads": heads}
-    name = check_method(connection)
-    arch = name.removeprefix(ARCH) if is_arch(name) else f"transformer_{name}_6_6"
-    args = argparse.Namespace(arch=arch, dropout=0.1, share_all_embeddings=True, **given)
+    args = argparse.Namespace(arch=arch_of(check_method(connection)), dropout=0.1, share_all_embeddings=True, **given)
     for side, depth in zip(("encoder", "decoder"), layers.split("-"), strict=True):
         for option, value in {**sizes, "layers": int(depth)}.items():
             setattr(args, f"{side}_{option}", value)
     ARCH_CONFIG_REGISTRY[args.arch](args)
     torch.manual_seed(seed)
     return build_model(args, SimpleNamespace(source_dictionary=words, target_dictionary=words))
+
+
+def arch_of(method: str) -> str:
+    """Return a translation architecture of a method, whose sizes are then overridden."""
+    return method.removeprefix(ARCH) if is_arch(method) else f"transformer_{method}_6_6"
 
 
 def settle(model: nn.Module, sample: dict[str, Any]) -> None:

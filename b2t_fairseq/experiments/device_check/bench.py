@@ -16,8 +16,7 @@ from fairseq.trainer import Trainer
 from torch import Tensor, nn
 
 from ...analysis import fresh
-from ...analysis.batches import EOS, PAD
-from ...models import methods
+from ...analysis.batches import EOS, PAD, collate
 
 LAYERS, WIDTH, TOKENS = "3-2", 64, 300  # of the small models, and tokens of their batch
 LENGTH = 28  # words of a sentence there
@@ -132,29 +131,14 @@ def random_sample(tokens: int, vocabulary: int) -> dict[str, Any]:
     draw = lambda: torch.randint(4, vocabulary, (count, LENGTH), generator=random)  # noqa: E731
     source, target = draw(), draw()
     source[:, -1] = target[:, -1] = EOS
-    return as_sample(source, target)
-
-
-def as_sample(source: Tensor, target: Tensor) -> dict[str, Any]:
-    """Return source and target (B, T) as fairseq's translation task collates them."""
-    shifted = torch.full_like(target, PAD)
-    shifted[:, 0], shifted[:, 1:] = EOS, target[:, :-1].masked_fill(target[:, :-1] == EOS, PAD)
-    inputs = {"src_tokens": source, "src_lengths": source.ne(PAD).sum(1), "prev_output_tokens": shifted}
-    about = {"id": torch.arange(len(target)), "nsentences": len(target), "ntokens": int(target.ne(PAD).sum())}
-    return {**about, "net_input": inputs, "target": target}
+    return complete(collate(list(zip(source, target, strict=True))))
 
 
 def complete(sample: dict[str, Any]) -> dict[str, Any]:
-    """Return a batch of `fresh.corpus` with what a trainer reads besides."""
-    return {**as_sample(sample["net_input"]["src_tokens"], sample["target"]), **sample}
-
-
-def numbered_words(size: int) -> Dictionary:
-    """Return a dictionary of `size` symbols, fairseq's four special ones among them."""
-    words = Dictionary()
-    for i in range(size - len(words)):
-        words.add_symbol(f"w{i}")
-    return words
+    """Return a batch with what a trainer reads besides."""
+    target = sample["target"]
+    about = {"id": torch.arange(len(target)), "nsentences": len(target), "ntokens": int(target.ne(PAD).sum())}
+    return {**about, **sample}
 
 
 def sizes(layers: str, width: int) -> list[str]:
@@ -164,11 +148,6 @@ def sizes(layers: str, width: int) -> list[str]:
         given += [f"--{side}-layers={depth}", f"--{side}-embed-dim={width}", f"--{side}-ffn-embed-dim={4 * width}"]
         given += [f"--{side}-attention-heads={max(4, width // 64)}"]
     return given
-
-
-def arch_of(method: str) -> str:
-    """Return the architecture of a method; its sizes are all overridden."""
-    return method.removeprefix(methods.ARCH) if methods.is_arch(method) else f"transformer_{method}_6_6"
 
 
 @contextlib.contextmanager
@@ -183,7 +162,13 @@ def data_folder(settings: Settings, words: Dictionary) -> Iterator[Path]:
 def trainer(settings: Settings, device: str, words: Dictionary, method: str, arguments: list[str]) -> Trainer:
     """Return fairseq's trainer of a fresh translation model; Adam, clipping and label smoothing as in the paper."""
     with data_folder(settings, words) as data:
-        given = [str(data), f"--arch={arch_of(method)}", "--task=translation", "--source-lang=en", "--target-lang=de"]
+        given = [
+            str(data),
+            f"--arch={fresh.arch_of(method)}",
+            "--task=translation",
+            "--source-lang=en",
+            "--target-lang=de",
+        ]
         given += ["--optimizer=adam", "--adam-betas=(0.9, 0.98)", "--lr=1e-3", "--clip-norm=1.0", "--max-tokens=100000"]
         given += ["--criterion=label_smoothed_cross_entropy", "--label-smoothing=0.1", "--share-all-embeddings"]
         given += [

@@ -20,10 +20,11 @@ from fairseq.trainer import Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ... import native
+from ...interchange.incoming.command import numbered
 from ...layers import attention
 from .. import costs
 from ..tasks import PAPER_CORPORA
-from .bench import WIDTH, Case, Figure, NotRun, Settings, numbered_words, random_sample, sizes, to, trainer
+from .bench import WIDTH, Case, Figure, NotRun, Settings, random_sample, sizes, to, trainer
 from .training import FUSED, NO_DROPOUT, PRECISIONS
 
 STOCK, OURS = "arch:transformer", ("post", "b2t")
@@ -31,7 +32,6 @@ VOCABULARY = 32_768  # of the models whose speed and memory is measured
 BEAM, SENTENCES, WORDS = 4, 16, 28
 WARM_UP = 2
 COUNTED_DEPTH, COUNTED_TOKENS, COUNTED_VOCABULARY = "6-6", 280, 200
-CORPUS = "wmt_ende"
 MEMORY = (("float32", "fp32"), ("fp16", "fp16"), ("bf16", "bf16"))  # training's name, the cost model's
 NEAR = 0.35  # how far the estimate may be from what was measured
 
@@ -119,7 +119,7 @@ def calls_of_decoding(settings: Settings, connection: str) -> list[Figure]:
 
 def narrow(settings: Settings, method: str, arguments: tuple[str, ...]) -> Trainer:
     """Return a trainer of a narrow model."""
-    words = numbered_words(COUNTED_VOCABULARY)
+    words = numbered(COUNTED_VOCABULARY)
     return trainer(settings, settings.device, words, method, [*sizes(COUNTED_DEPTH, WIDTH), *arguments])
 
 
@@ -135,16 +135,14 @@ def memory(settings: Settings, depth: str, precision: str, name: str, more: tupl
     """Compare the peak of an update with the cost model's estimate."""
     if settings.device != "cuda":
         raise NotRun("only a GPU's memory is counted exactly")
-    task, corpus = PAPER_CORPORA[CORPUS]
+    task, corpus = next(iter(PAPER_CORPORA.values()))  # the paper's first: translation
     tokens = costs.recipe(task, corpus, depth)[1]["max-tokens"]
     estimate = costs.memory(task, corpus, depth, name, checkpointed=bool(more)) / 1e9
     if estimate * 1e9 > torch.cuda.mem_get_info()[1]:
         raise NotRun(f"the estimate, {estimate:.0f} GB, is more than this GPU has")
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    made = trainer(
-        settings, "cuda", numbered_words(VOCABULARY), "b2t", [*sizes(depth, 512), *PRECISIONS[precision], *more]
-    )
+    made = trainer(settings, "cuda", numbered(VOCABULARY), "b2t", [*sizes(depth, 512), *PRECISIONS[precision], *more])
     torch.cuda.reset_peak_memory_stats()
     with mock.patch.object(torch.cuda, "reset_peak_memory_stats"):  # which fairseq does after each update
         for _ in range(2):
@@ -164,7 +162,7 @@ def training_speed(
     settings: Settings, depth: str, precision: str, connection: str, more: tuple[str, ...]
 ) -> list[Figure]:
     """Measure updates of ours and of stock in turns."""
-    words = numbered_words(VOCABULARY)
+    words = numbered(VOCABULARY)
     sample = random_sample(settings.tokens, VOCABULARY)
     works = []
     for method, options in ((connection, more), (STOCK, ())):
@@ -179,7 +177,7 @@ def decoding_speed(settings: Settings, depth: str, dtype: torch.dtype, connectio
     works = []
     for method in (connection, STOCK):
         arguments = [*sizes(depth, settings.width), *NO_DROPOUT]
-        made = trainer(settings, settings.device, numbered_words(VOCABULARY), method, arguments)
+        made = trainer(settings, settings.device, numbered(VOCABULARY), method, arguments)
         works.append(decoding(settings, made, dtype, VOCABULARY))
     return speeds(settings, works, SENTENCES * WORDS)
 

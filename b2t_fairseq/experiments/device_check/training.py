@@ -6,11 +6,9 @@ losses         of three updates, largest relative difference of two ways to comp
 parameters     ||a - b|| / ||a - start|| after three updates, a and b two ways to compute the same
 """
 
-import contextlib
 import functools
 import json
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -154,8 +152,8 @@ def workers(settings: Settings, precision: str) -> list[Figure]:
     if settings.device == "cuda" and torch.cuda.device_count() < WORKERS:
         raise NotRun(f"this machine has {torch.cuda.device_count()} GPU")
     given = [*command_line(settings, precision), "--no-save", "--disable-validation", f"--max-update={UPDATES}"]
-    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={WORKERS}"]
-    launch += [f"--master_port={free_port()}", "-m", "b2t_fairseq.cli"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={WORKERS}"]
+    launch += ["-m", "b2t_fairseq.cli"]
     one = logged([*ours("train"), *given, f"--update-freq={WORKERS}", "--distributed-world-size=1"])
     two = logged([*launch, "train", *given])
     return [
@@ -213,10 +211,3 @@ def logged(command: list[str]) -> list[dict[str, float]]:
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or ["it said nothing"]
         raise RuntimeError(f"training ended with status {done.returncode}: {said[-1]}")
     return [{key: float(value) for key, value in step.items() if key in ("loss", "gnorm")} for step in found]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
