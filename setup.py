@@ -109,7 +109,7 @@ if __name__ == "__main__":
         package_dir={"b2t_fairseq.configs": "configs"},
         package_data={
             "b2t_fairseq": ["py.typed"],
-            "b2t_fairseq.native": ["*.cpp"],
+            "b2t_fairseq.native": ["*.cpp", "*.h"],
             "b2t_fairseq.configs": ["*/*.yaml"],
             "b2t_fairseq.experiments.published": ["*.yaml", "elsewhere/*.yaml"],
         },

@@ -58,9 +58,9 @@ def end_at_different_steps(weight: Tensor, x: Tensor, first: int) -> None:
 
 def states(model, task, sample: dict, steps: int) -> Tensor:
     """Return what the output layer reads while a batch is decoded greedily and no sentence may end: (T, B, C)."""
-    seen = []
-    hook = model.decoder.output_projection.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][:, -1]))
     endless = GenerationConfig(beam=1, min_len=steps, max_len_a=0, max_len_b=steps)
-    task.inference_step(task.build_generator([model], endless), [model], sample)
-    hook.remove()
-    return torch.stack(seen[:steps])
+    hypotheses = task.inference_step(task.build_generator([model], endless), [model], sample)
+    words = torch.stack([best["tokens"][: steps - 1] for best, *_ in hypotheses])
+    source = {name: value for name, value in sample["net_input"].items() if name != "prev_output_tokens"}
+    before = torch.cat([words.new_full((len(words), 1), batches.EOS), words], 1)
+    return model.decoder(before, encoder_out=model.encoder(**source), features_only=True)[0].transpose(0, 1)

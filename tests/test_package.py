@@ -173,7 +173,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(source, insta
     here = {str(Path("b2t_fairseq") / name) for name in files(source / "b2t_fairseq")}
     recipes = {str(Path("b2t_fairseq/configs") / name) for name in files(source / "configs")}
     assert {"b2t_fairseq/configs/laptop/quickstart.yaml", "b2t_fairseq/configs/paper/wmt_ende.yaml"} <= recipes
-    assert {"b2t_fairseq/py.typed", "b2t_fairseq/native/kernels.cpp"} <= here
+    assert {"b2t_fairseq/py.typed", "b2t_fairseq/native/kernels.cpp", "b2t_fairseq/native/vectors.h"} <= here
     assert files(installed / "b2t_fairseq") == {name.removeprefix("b2t_fairseq/") for name in here | recipes}
     tops = {path.name for path in installed.iterdir() if path.suffix != ".dist-info"}
     assert tops == {"b2t_fairseq", "bin"}

@@ -1,4 +1,4 @@
-"""Linear layers whose weights are rearranged once for many products, as decoding needs them on a CPU."""
+"""Linear layers as decoding needs them on a CPU: many products with the same weights, of few rows or of many."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from .. import native
 from .activation import relu
 
-FEWEST_ROWS = 32  # with fewer, packing weights takes longer than it saves
+FEWEST_ROWS = 32  # with fewer, rearranging weights takes longer than it saves
 
 _OPERATIONS = torch.ops.mkldnn
 IS_AVAILABLE = (
@@ -19,6 +19,23 @@ IS_AVAILABLE = (
     and hasattr(_OPERATIONS, "_linear_pointwise")
     and hasattr(_OPERATIONS, "_is_mkldnn_bf16_supported")
 )
+
+
+class FewRowsLinear:
+    """x W^T + b for fewer than `FEWEST_ROWS` rows, which reads the modules' own weights once (`native.few_rows`).
+
+    Args:
+        modules: their weights stand one below the other in W.
+        relu: max(0, x W^T + b).
+    """
+
+    def __init__(self, modules: Sequence[nn.Linear], relu: bool):
+        self.modules, self.relu = modules, relu
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., C_in) -> (..., C_out)."""
+        x = x.to(self.modules[0].weight.dtype)  # under autocast x may be in bfloat16
+        return native.few_rows(x, self.modules, self.relu)
 
 
 class SplitLinear:
@@ -42,6 +59,8 @@ class SplitLinear:
 class OneDnnLinear:
     """x W^T + b in oneDNN's own layout of W: without repacking W and without a pass for bias and ReLU at each step.
 
+    Where the processor has no products in bfloat16, which torch does one number at a time, they are done in float32.
+
     Args:
         weight: (C_out, C_in).
         bias: (C_out,).
@@ -50,13 +69,20 @@ class OneDnnLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, relu: bool, rows: int):
-        self.weight, self.bias = _OPERATIONS._reorder_linear_weight(weight.detach(), rows), bias
+        self.dtype, product = weight.dtype, weight.dtype if is_supported(weight.dtype) else torch.float32
+        self.weight = _OPERATIONS._reorder_linear_weight(weight.detach().to(product), rows)
+        self.bias = bias.to(product)
         self.then = "relu" if relu else "none"
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., C_in) -> (..., C_out)."""
         x = x.to(self.bias.dtype)  # under autocast x may be in bfloat16
-        return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, self.then, [], "")
+        return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, self.then, [], "").to(self.dtype)
+
+
+def is_supported(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies numbers of this dtype, float32 or bfloat16, quickly on this processor."""
+    return dtype == torch.float32 or _OPERATIONS._is_mkldnn_bf16_supported()
 
 
 def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tensor]] | None:
@@ -69,10 +95,12 @@ def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tenso
         and native.rounded_up(weight.size(1)) == weight.size(1)
     ):
         return SplitLinear
-    is_known = weight.dtype == torch.float32 or (
-        weight.dtype == torch.bfloat16 and IS_AVAILABLE and _OPERATIONS._is_mkldnn_bf16_supported()
-    )
-    return partial(OneDnnLinear, rows=rows) if IS_AVAILABLE and is_known else None
+    return partial(OneDnnLinear, rows=rows) if IS_AVAILABLE and weight.dtype in native.DTYPES else None
+
+
+def suits_few_rows(modules: Sequence[nn.Linear], rows: int) -> bool:
+    """Whether the products are `FewRowsLinear`'s."""
+    return rows < FEWEST_ROWS and all(native.suits(m.weight, *native.DTYPES) for m in modules)
 
 
 def prepared(
@@ -80,14 +108,17 @@ def prepared(
 ) -> Callable[[Tensor], Tensor]:
     """Return the product with the modules' weights, one below the other, for many products of about `rows` rows.
 
-    A single module that packing does not help is used as it is: nothing is copied. `then` is applied to the product;
-    `relu` becomes a part of it where the weights are packed.
+    A single module that nothing makes faster is used as it is. `then` is applied to the product; `relu` becomes a part
+    of it where the product is ours or oneDNN's.
     """
-    packed = packing(modules[0].weight, rows)
-    takes_relu = packed is not None and then is relu
-    if packed is None and len(modules) == 1:
+    packed, reads_once = packing(modules[0].weight, rows), suits_few_rows(modules, rows)
+    takes_relu = then is relu and (reads_once or packed is not None)
+    if reads_once:
+        product = FewRowsLinear(modules, takes_relu)
+    elif packed is None and len(modules) == 1:
         (product,) = modules
     else:
-        weight, bias = (torch.cat([getattr(m, name) for m in modules]) for name in ("weight", "bias"))
+        weight = torch.cat([m.weight for m in modules])
+        bias = torch.cat([weight.new_zeros(m.out_features) if m.bias is None else m.bias for m in modules])
         product = packed(weight, bias, relu=takes_relu) if packed else partial(F.linear, weight=weight, bias=bias)
     return product if then is None or takes_relu else lambda x: then(product(x))

@@ -193,6 +193,24 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         cache.begin_step(x.device, padding)
         return Context(memory=cache.memory, cache=cache)
 
+    def forward(self, prev_output_tokens, encoder_out=None, incremental_state=None, features_only=False, **options):
+        """Return the logits `(B, T, V)`, or without the output layer `(B, T, C)`, and what `extract_features` does.
+
+        Args:
+            prev_output_tokens: (B, T) token ids, the target shifted by one.
+            encoder_out: what the encoder returned.
+            incremental_state: fairseq's caches; then only the last position is computed.
+            features_only: leave out the output layer (and so does an adaptive softmax, which the loss has).
+            **options: fairseq's; `extract_features` has most of them.
+        """
+        x, extra = super().forward(
+            prev_output_tokens, encoder_out, incremental_state=incremental_state, features_only=True, **options
+        )
+        if features_only:
+            return x, extra
+        cache = incremental_state.get(CACHE) if incremental_state and self.adaptive_softmax is None else None
+        return (self.output_layer if cache is None else cache.linear(self.output_projection))(x), extra
+
     def reorder_incremental_state_scripting(self, incremental_state: dict, new_order: Tensor) -> None:
         """Follow the beam: row i becomes what row new_order[i] was."""
         if CACHE in incremental_state:

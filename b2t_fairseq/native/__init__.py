@@ -5,9 +5,10 @@ Nothing depends on them: where `suits` says no (another device or dtype, no comp
 
 import ctypes
 import functools
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .build import INTEGER, POINTER, kernels
 
@@ -21,6 +22,7 @@ __all__ = [
     "attend_to_ancestors",
     "attend_to_source",
     "dropout",
+    "few_rows",
     "has_linear",
     "kernels",
     "linear",
@@ -142,6 +144,29 @@ def softmax_minus(x: Tensor, target: Tensor, norms: Tensor, factors: Tensor, sha
     x, target, norms, factors = (t.contiguous() for t in (x, target, norms, factors))
     y, pointers = torch.empty_like(x), [t.data_ptr() for t in (x, target, norms, factors)]
     kernels().softmax_minus(*pointers, share, of_target, *x.shape, y.data_ptr(), torch.get_num_threads())
+    return y
+
+
+def few_rows(x: Tensor, modules: Sequence[nn.Linear], relu: bool) -> Tensor:
+    """x W^T + bias, and then ReLU if asked for, in the time of reading W: for few rows, and no gradients.
+
+    Args:
+        x: (..., C_in), float32 or bfloat16.
+        modules: their weights, of x's dtype, stand one below the other in W.
+        relu: max(0, x W^T + bias).
+
+    Returns:
+        (..., sum of C_out).
+    """
+    x, inner = x.contiguous(), x.size(-1)
+    y = x.new_empty(*x.shape[:-1], sum(module.out_features for module in modules))
+    rows, width, is_bf16 = x.numel() // inner, y.size(-1), x.dtype == torch.bfloat16
+    out, threads = y.data_ptr(), torch.get_num_threads()
+    for module in modules:
+        weight, bias = module.weight.contiguous(), module.bias
+        given = x.data_ptr(), weight.data_ptr(), None if bias is None else bias.data_ptr(), is_bf16, relu
+        kernels().few_rows(*given, rows, inner, module.out_features, width, out, threads)
+        out += module.out_features * y.element_size()
     return y
 
 

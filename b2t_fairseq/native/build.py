@@ -27,7 +27,7 @@ from ..common.processes import run
 
 logger = logging.getLogger(__name__)
 
-SOURCES = tuple(sorted(Path(__file__).parent.glob("*.cpp")))
+SOURCES, HEADERS = (tuple(sorted(Path(__file__).parent.glob(kind))) for kind in ("*.cpp", "*.h"))
 # -fopenmp when compiling only: linked with it, the library would have a pool of threads beside torch's
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC")
 POINTER, INTEGER, FLOAT, INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
@@ -36,6 +36,7 @@ ARGUMENTS = {
     "dropout": [POINTER, POINTER, INTEGER, INT, FLOAT, POINTER, INT],
     "log_sums": [POINTER, POINTER, INTEGER, INTEGER, POINTER, POINTER, POINTER, INT],
     "softmax_minus": [POINTER] * 4 + [FLOAT, FLOAT, INTEGER, INTEGER, POINTER, INT],
+    "few_rows": [POINTER] * 3 + [INT, INT] + [INTEGER] * 4 + [POINTER, INT],
     "has_linear": [],
     "pack": [POINTER, INTEGER, INTEGER, POINTER, INT],
     "linear": [POINTER] * 3 + [INT] + [INTEGER] * 3 + [POINTER, POINTER, INT],
@@ -72,7 +73,7 @@ def compiled(compiler: list[str]) -> Path:
         UserError: the cache's disk is full.
     """
     version = run([*compiler, "--version"])
-    parts = (*(source.read_text() for source in SOURCES), *FLAGS, *compiler, version, processor())
+    parts = (*(source.read_text() for source in SOURCES + HEADERS), *FLAGS, *compiler, version, processor())
     path = cache_folder() / f"kernels-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.so"
     if not is_whole(path):
         logger.info(f"compiling kernels to {path}")

@@ -6,42 +6,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "vectors.h"
+
 namespace {
 
-constexpr int64_t LANES = 16;  // floats a vector; for processors with narrower ones the compiler takes several
 constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr float LOWEST = std::numeric_limits<float>::lowest();
-
-typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef float Half __attribute__((vector_size(2 * LANES), aligned(4)));
-typedef float Quarter __attribute__((vector_size(LANES), aligned(4)));
-typedef int32_t Integers __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef uint16_t Bits __attribute__((vector_size(2 * LANES), aligned(2)));
-typedef uint16_t BFloat16;  // the upper half of a float's bits
-
-inline Vector load(const float* x) { return *reinterpret_cast<const Vector*>(x); }
-inline Vector load(const BFloat16* x) {
-  return reinterpret_cast<Vector>(__builtin_convertvector(*reinterpret_cast<const Bits*>(x), Integers) << 16);
-}
-
-inline void store(float* x, Vector v) { *reinterpret_cast<Vector*>(x) = v; }
-inline void store(BFloat16* x, Vector v) {  // the nearest, ties to even
-  const Integers bits = reinterpret_cast<Integers>(v);
-  const Integers rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  *reinterpret_cast<Bits*>(x) = __builtin_convertvector(rounded, Bits);
-}
-
-inline float sum(Vector v) {
-  const union { Vector v; Half h[2]; } a{v};
-  const union { Half h; Quarter q[2]; } b{a.h[0] + a.h[1]};
-  const Quarter q = b.q[0] + b.q[1];
-  return (q[0] + q[2]) + (q[1] + q[3]);
-}
 
 inline float maximum(Vector v) {
   float highest = v[0];

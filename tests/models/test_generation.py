@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from b2t_fairseq import native
 from b2t_fairseq.layers.cache import DecodingCache
-from b2t_fairseq.layers.packed import FEWEST_ROWS, IS_AVAILABLE
+from b2t_fairseq.layers.packed import FEWEST_ROWS, IS_AVAILABLE, FewRowsLinear
 from b2t_fairseq.models.encoder_out import ReorderedEncoderOut
 
 WORDS = dictionary()
@@ -329,12 +329,15 @@ def test_bf16_hypotheses_are_nearly_those_of_fp32():
 def test_decoding_uses_the_kernels(kernels, monkeypatch):
     """They are tested by the hypotheses, which would be the same without."""
     calls = set()
-    names = ("attend_to_ancestors", "attend_to_source", "linear")
-    for name in names:
+    for name in ("attend_to_ancestors", "attend_to_source", "linear", "few_rows"):
         real = getattr(native, name)
         monkeypatch.setattr(native, name, lambda *a, name=name, real=real: calls.add(name) or real(*a))
+    attention = {"attend_to_ancestors", "attend_to_source"}
     hypotheses([pair()[1]], source(), beam=4)  # 36 rows
-    assert calls == (set(names[: 3 if native.has_linear() else 2]) if kernels else set())
+    assert calls == ((attention | {"linear"} if native.has_linear() else attention) if kernels else set())
+    calls.clear()
+    hypotheses([pair()[1]], source(), beam=3)  # 27 rows
+    assert calls == (attention | {"few_rows"} if kernels else set())
 
 
 @pytest.mark.parametrize("sentences", [2, 40])
@@ -357,9 +360,12 @@ def test_decoding_copies_weights_only_where_it_pays(rows):
     _, ours = pair()
     layer = ours.decoder.layers[0]
     double = torch.nn.Linear(4, 4, dtype=torch.float64)
-    assert DecodingCache(rows).linear(double) is double  # oneDNN has none
+    assert DecodingCache(rows).linear(double) is double  # nothing is faster
     linear = DecodingCache(rows).linear(layer.fc1)
-    assert (linear is layer.fc1) == (rows < FEWEST_ROWS or not IS_AVAILABLE)
+    if rows < FEWEST_ROWS and native.kernels() is not None:
+        assert isinstance(linear, FewRowsLinear) and linear.modules == (layer.fc1,)
+    else:
+        assert (linear is layer.fc1) == (rows < FEWEST_ROWS or not IS_AVAILABLE)
     x = torch.randn(1, rows, 32)
     with torch.no_grad():
         assert (linear(x) - layer.fc1(x)).abs().max() <= 1e-5

@@ -1,0 +1,72 @@
+"""Products of few rows, against double precision."""
+
+import pytest
+import torch
+from torch import nn
+
+from b2t_fairseq import native
+
+pytestmark = pytest.mark.skipif(native.kernels() is None, reason="no C++ compiler")
+
+
+def linears(inner, widths, dtype, bias=True):
+    torch.manual_seed(1)
+    return [nn.Linear(inner, width, bias=bias, dtype=dtype) for width in widths]
+
+
+def exact(x, modules):
+    """Their product in double precision, (..., sum of C_out)."""
+    biases = [torch.zeros(len(m.weight)) if m.bias is None else m.bias for m in modules]
+    return torch.cat([x.double() @ m.weight.double().T + b.double() for m, b in zip(modules, biases, strict=True)], -1)
+
+
+@pytest.mark.parametrize("dtype", native.DTYPES)
+@pytest.mark.parametrize("inner", [1, 7, 16, 48, 515])
+@pytest.mark.parametrize("widths", [(1,), (2,), (32,), (16, 17, 18), (1000,)])
+@torch.no_grad()
+def test_few_rows_are_float32s_product(dtype, inner, widths):
+    for rows in (1, 2, 3, 4, 5, 31):
+        for bias in (True, False):
+            modules, x = linears(inner, widths, dtype, bias), torch.randn(1, rows, inner).to(dtype)
+            expected = exact(x, modules)
+            for relu in (True, False):
+                found = native.few_rows(x, modules, relu)
+                assert found.dtype == dtype and found.shape == expected.shape
+                wanted = expected.clamp(min=0) if relu else expected
+                # bfloat16 keeps 8 bits of a result; float32's sums are exact to about its last bits
+                assert torch.allclose(
+                    found.double(), wanted, rtol=2**-8 if dtype == torch.bfloat16 else 1e-5, atol=1e-5
+                )
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 6])
+@pytest.mark.parametrize("width", [1, 3, 4, 50])
+def test_nothing_is_written_beside_the_result(rows, width):
+    """A compiler once took four rows where there was one."""
+    inner, stride, room = 64, width + 2, 5
+    x, weight = torch.randn(rows, inner), torch.randn(width, inner)
+    y = torch.full((rows + room, stride), 7.0)
+    sizes = rows, inner, width, stride
+    native.kernels().few_rows(x.data_ptr(), weight.data_ptr(), None, False, False, *sizes, y.data_ptr(), 2)
+    assert torch.allclose(y[:rows, :width], x @ weight.T, atol=1e-4)
+    y[:rows, :width] = 7
+    assert (y == 7).all()
+
+
+@pytest.mark.parametrize("dtype", native.DTYPES)
+@torch.no_grad()
+def test_what_is_not_a_number_stays_so(dtype):
+    (module,) = linears(40, (9,), dtype)
+    x = torch.ones(2, 40, dtype=dtype)
+    x[0, 3] = torch.nan
+    found = native.few_rows(x, [module], True)
+    assert found[0].isnan().all()
+    assert found[1].isfinite().all()
+
+
+@torch.no_grad()
+def test_a_weight_that_does_not_lie_row_by_row():
+    (module,) = linears(24, (40,), torch.float32)
+    module.weight = nn.Parameter(module.weight.T.contiguous().T)
+    x = torch.randn(3, 24).T.contiguous().T
+    assert torch.allclose(native.few_rows(x, [module], False).double(), exact(x, [module]), atol=1e-5)
