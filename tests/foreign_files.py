@@ -8,6 +8,7 @@ from argparse import Namespace
 
 import torch
 from builders import build, build_language_model, dictionary, randomise
+from fairseq import checkpoint_utils
 
 SIZES = {
     f"{side}_{name}": value
@@ -212,3 +213,16 @@ def save_dictionaries(folder):
     for name in ("dict.en.txt", "dict.de.txt", "dict.txt"):
         dictionary().save(str(folder / name))
     return folder
+
+
+def saved(checkpoint, folder, name="theirs.pt"):
+    """Save a checkpoint; return its path."""
+    torch.save(checkpoint, folder / name)
+    return folder / name
+
+
+def loaded(path, data):
+    """Return the model of a checkpoint as fairseq loads it, with the data in that folder."""
+    overrides = {"data": str(data), "plasma_path": "/tmp/plasma"}
+    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], arg_overrides=overrides)
+    return model.eval()
