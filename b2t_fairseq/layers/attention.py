@@ -11,6 +11,7 @@ from ..common.errors import UserError
 from ..norms import make_norm
 from .cache import DecodingCache
 from .dropout import Dropout
+from .linear import Linear
 from .masks import additive_mask
 
 LONGEST_PLAIN = 128  # keys; up to there plain products are faster on a CPU than torch's fused kernel, and need little
@@ -46,10 +47,10 @@ class MultiheadAttention(nn.Module):
             )
         self.heads, self.head_width = heads, width // heads
         # registered in stock fairseq's order, so that optimizer states, too, fit
-        self.k_proj = nn.Linear(memory_width or width, width)
-        self.v_proj = nn.Linear(memory_width or width, width)
-        self.q_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.k_proj = Linear(memory_width or width, width)
+        self.v_proj = Linear(memory_width or width, width)
+        self.q_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
         self.dropout_module = Dropout(dropout, module_name="MultiheadAttention")
         for name in inner_norms:
             self.add_module(f"{name}_layer_norm", make_norm(norm, width if name == "inner" else self.head_width))

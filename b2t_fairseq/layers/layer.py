@@ -11,6 +11,7 @@ from .activation import activation_fn
 from .attention import MultiheadAttention
 from .cache import DecodingCache
 from .dropout import Dropout
+from .linear import Linear
 
 STOCK_PREFIX = {SELF_ATTENTION: "self_attn", CROSS_ATTENTION: "encoder_attn", FEED_FORWARD: "final"}
 
@@ -68,8 +69,8 @@ class TransformerLayer(nn.Module):
         for kind in config.kinds:
             inner = connection.inner_norms(number, kind)
             if kind == FEED_FORWARD:
-                self.fc1 = nn.Linear(config.width, config.ffn_width)
-                self.fc2 = nn.Linear(config.ffn_width, config.width)
+                self.fc1 = Linear(config.width, config.ffn_width)
+                self.fc2 = Linear(config.ffn_width, config.width)
                 self.ffn_layernorm = config.make_norm(config.ffn_width) if inner else None
             else:
                 memory_width = config.memory_width if kind == CROSS_ATTENTION else None

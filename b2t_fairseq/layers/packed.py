@@ -48,8 +48,7 @@ class SplitLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, relu: bool):
-        self.width, self.relu, self.weight = len(weight), relu, native.pack(weight)
-        self.bias = F.pad(bias.detach(), (0, native.rounded_up(self.width) - self.width))
+        self.width, self.relu, self.weight, self.bias = len(weight), relu, native.pack(weight), bias.detach()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(..., C_in) -> (..., C_out)."""

@@ -12,6 +12,7 @@ from ..connections.base import Connection
 from ..connections.config import StackConfig
 from .branch_warmup import BranchWarmup
 from .layer import Context, TransformerLayer
+from .linear import use_split_products
 from .recompute import recomputed
 from .sharing import check_sharing
 
@@ -29,6 +30,7 @@ class Stack(nn.Module):
         layerdrop: probability of skipping a layer in training (LayerDrop, Fan et al. 2020).
         checkpoint_activations: recompute each layer in the backward pass instead of keeping its activations.
         compile_layers: train with torch.compile's form of the layer.
+        split_products: train with split products (`layers/linear.py`).
         branch_warmup: how the branches grow, if they begin near 0.
         places: for each layer, the number of the parameters that it uses, from 0 on; default: each its own.
 
@@ -43,6 +45,7 @@ class Stack(nn.Module):
         layerdrop: float = 0.0,
         checkpoint_activations: bool = False,
         compile_layers: bool = False,
+        split_products: bool = False,
         branch_warmup: BranchWarmup | None = None,
         places: Sequence[int] | None = None,
     ):
@@ -58,11 +61,13 @@ class Stack(nn.Module):
         self.places = tuple(range(config.depth) if places is None else places)
         check_sharing(connection, config, self.places)
         self.config = config
-        self.layerdrop, self.compile_layers = layerdrop, compile_layers
-        self.checkpoint_activations = checkpoint_activations
+        self.layerdrop, self.checkpoint_activations = layerdrop, checkpoint_activations
+        self.compile_layers, self.split_products = compile_layers, split_products
         for place in range(max(self.places, default=-1) + 1):
             number = self.places.index(place) + 1
             self.add_module(str(place), TransformerLayer(config, connection, number))
+        if split_products:
+            use_split_products(self)
         self.connection = connection
         self.branch_warmup = branch_warmup
         self.init_name = "default"  # shown by print(model)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..common.errors import UserError
 from ..layers import Context, DecodingCache, Stack, additive_mask
 from ..layers.cache import WIDEST_BEAM
+from ..layers.linear import Linear, use_split_products
 from .encoder_out import LazyReordering, memory_of, shared_memory
 from .norms import give_final_norm
 
@@ -127,6 +128,9 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         no_encoder = "CA" not in stack.config.kinds
         super().__init__(without_layers(cfg, stack), dictionary, embed_tokens, no_encoder)
         adopt(self, cfg, stack)
+        if stack.split_products and self.output_projection is not None:  # which an adaptive softmax is instead of
+            self.output_projection = Linear.like(self.output_projection)
+            use_split_products(self.output_projection)
         self.word_dropout = word_dropout
         self.beam = 1  # rows per sentence; where there is an encoder, its output says how many
         self.keeps_attention = False  # in training, too: set where a criterion reads it

@@ -59,6 +59,7 @@ class B2TLanguageModelConfig(TransformerLanguageModelConfig):
     norm: str = field(default="layer", metadata={"help": HELP["norm"]})
     connection_module: str = field(default="", metadata={"help": HELP["connection_module"]})
     compile_layers: bool = field(default=False, metadata={"help": HELP["compile_layers"]})
+    split_products: bool = field(default=False, metadata={"help": HELP["split_products"]})
     branch_warmup: int = field(default=0, metadata={"help": HELP["branch_warmup"]})
     branch_warmup_schedule: str = field(default="", metadata={"help": HELP["branch_warmup_schedule"]})
     share_layers: str = field(default="", metadata={"help": HELP["share_layers"]})

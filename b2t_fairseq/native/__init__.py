@@ -5,6 +5,7 @@ Nothing depends on them: where `suits` says no (another device or dtype, no comp
 
 import ctypes
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,7 @@ from .build import INTEGER, POINTER, kernels
 HEAD_WIDTHS = (16, 32, 64, 128)  # that attention is compiled for
 DTYPES = (torch.float32, torch.bfloat16)
 LANES = 16  # as in kernels.cpp
+MOST_ROWS, MOST_COLUMNS = 64 * 32, 16 * 32  # that products.cpp packs of x at a time
 
 __all__ = [
     "DTYPES",
@@ -177,32 +179,38 @@ def has_linear() -> bool:
     return library is not None and bool(library.has_linear())
 
 
-def pack(weight: Tensor) -> Tensor:
-    """Pack a weight (C_out, C_in) in float32, C_in a multiple of 32, as `linear` takes it: sums of bfloat16 numbers."""
+def pack(weight: Tensor, transposed: bool = False) -> Tensor:
+    """Pack a weight W (C_out, C_in) in float32, or W^T if it is transposed, as `linear` takes it: in bfloat16."""
     weight = weight.detach().contiguous()
-    packed = weight.new_empty(3 * rounded_up(weight.size(0)) * weight.size(1), dtype=torch.bfloat16)
-    kernels().pack(weight.data_ptr(), *weight.shape, packed.data_ptr(), torch.get_num_threads())
+    rows, columns = weight.shape
+    packed = weight.new_empty(3 * rounded_up(rows) * rounded_up(columns), dtype=torch.bfloat16)
+    kernels().pack(weight.data_ptr(), rows, columns, transposed, packed.data_ptr(), torch.get_num_threads())
     return packed
 
 
-def linear(x: Tensor, packed: Tensor, bias: Tensor, width: int, relu: bool) -> Tensor:
+def linear(
+    x: Tensor, packed: Tensor, bias: Tensor | None, width: int, relu: bool = False, transposed: bool = False
+) -> Tensor:
     """x W^T + bias with float32's accuracy, and then ReLU if asked for.
 
     Args:
-        x: (..., C_in).
+        x: (..., C_in); or if it is transposed x^T (C_in, rows).
         packed: `pack(W)`.
-        bias: (C_out rounded up to a multiple of 32,).
+        bias: (C_out,).
         width: C_out.
+        transposed: whether x is.
 
     Returns:
-        (..., C_out).
+        (..., C_out), or (rows, C_out).
     """
-    x, inner = x.float().contiguous(), x.size(-1)  # under autocast x may be in bfloat16
-    rows = x.numel() // inner
-    y = x.new_empty(*x.shape[:-1], width)
-    scratch = x.new_empty(3 * rounded_up(rows) * inner, dtype=torch.bfloat16)
-    given = x.data_ptr(), packed.data_ptr(), bias.data_ptr(), relu, rows, inner, width
-    kernels().linear(*given, scratch.data_ptr(), y.data_ptr(), torch.get_num_threads())
+    x = x.float().contiguous()  # under autocast it may be in bfloat16
+    *shape, inner = reversed(x.shape) if transposed else x.shape
+    rows = math.prod(shape)
+    y = x.new_empty(*shape, width)
+    packed_at_a_time = min(rounded_up(rows), MOST_ROWS) * min(rounded_up(inner), MOST_COLUMNS)
+    scratch = x.new_empty(3 * packed_at_a_time, dtype=torch.bfloat16)
+    given = x.data_ptr(), transposed, packed.data_ptr(), None if bias is None else bias.data_ptr(), relu
+    kernels().linear(*given, rows, inner, width, scratch.data_ptr(), y.data_ptr(), torch.get_num_threads())
     return y
 
 

@@ -38,8 +38,8 @@ ARGUMENTS = {
     "softmax_minus": [POINTER] * 4 + [FLOAT, FLOAT, INTEGER, INTEGER, POINTER, INT],
     "few_rows": [POINTER] * 3 + [INT, INT] + [INTEGER] * 4 + [POINTER, INT],
     "has_linear": [],
-    "pack": [POINTER, INTEGER, INTEGER, POINTER, INT],
-    "linear": [POINTER] * 3 + [INT] + [INTEGER] * 3 + [POINTER, POINTER, INT],
+    "pack": [POINTER, INTEGER, INTEGER, INT, POINTER, INT],
+    "linear": [POINTER, INT, POINTER, POINTER, INT] + [INTEGER] * 3 + [POINTER, POINTER, INT],
 }
 
 
@@ -51,17 +51,22 @@ def kernels() -> ctypes.CDLL | None:
         logger.info("no kernels are compiled (no C++ compiler on a Linux machine): torch's operations are used")
         return None
     try:
-        library = ctypes.CDLL(str(compiled(compiler)))
-        for name, arguments in ARGUMENTS.items():
-            if hasattr(library, name):  # some are for some processors only
-                getattr(library, name).argtypes = arguments
-        return library
+        return loaded(compiled(compiler))
     except subprocess.CalledProcessError as error:
         reason = next(iter((error.stderr or "").strip().splitlines()), str(error))
         logger.warning(f"the kernels cannot be compiled, torch's operations are used: {reason}")
     except (OSError, UserError) as error:  # of the loader, or of the cache's disk
         logger.warning(f"the compiled kernels cannot be used, torch's operations are: {error}")
     return None
+
+
+def loaded(path: Path) -> ctypes.CDLL:
+    """Return a library whose functions know the types of their arguments."""
+    library = ctypes.CDLL(str(path))
+    for name, arguments in ARGUMENTS.items():
+        if hasattr(library, name):  # some are for some processors only
+            getattr(library, name).argtypes = arguments
+    return library
 
 
 def compiled(compiler: list[str]) -> Path:

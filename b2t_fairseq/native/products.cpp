@@ -24,13 +24,18 @@ constexpr int64_t TILE = 16;            // rows of a tile, and float32 columns; 
 constexpr int64_t SIDE = 2 * TILE;      // of a block of results: four tiles
 constexpr int64_t HALF = SIDE * TILE;   // bfloat16 numbers in a tile
 constexpr int64_t CELL = 3 * 2 * HALF;  // the three parts of SIDE rows of x, or of W, and SIDE columns
-constexpr int64_t DEPTH = 16;           // cells at a time: that much of all of x stays in the cache
+constexpr int64_t DEPTH = 16;           // cells at a time
+constexpr int64_t GROUP = 8;            // blocks at a time: so many cells of theirs, 768 KB, stay in a core's cache
+constexpr int64_t SLAB = 8 * GROUP;     // blocks that are packed at a time: 6 MB for all threads, however large x is
 
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start = 0, reserved[14] = {};
   uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
+
+// How many blocks, panels or cells n rows or columns are.
+inline int64_t sides(int64_t n) { return (n + SIDE - 1) / SIDE; }
 
 // 16 numbers as the sum of three times 16.
 inline void split(const float* x, __m256i parts[3]) {
@@ -41,34 +46,49 @@ inline void split(const float* x, __m256i parts[3]) {
   }
 }
 
-// Cuts SIDE rows, of which there are `rows`, the others being 0, into cells, and gives each 16 numbers of a row to
-// store(cell, part, row, which half of the cell's SIDE columns, numbers).
-template <typename Store>
-void pack_cells(const float* x, int64_t rows, int64_t k, uint16_t* cells, Store store) {
-  for (int64_t at = 0; at < k; at += SIDE, cells += CELL)
-    for (int64_t row = 0; row < SIDE; row++)
-      for (int64_t half = 0; half < 2; half++) {
-        __m256i parts[3] = {};
-        if (row < rows) split(x + row * k + at + half * TILE, parts);
-        for (int64_t part = 0; part < 3; part++) store(cells, part, row, half, parts[part]);
+// Cuts SIDE x SIDE numbers, in rows `stride` apart, into a cell: (part, half, TILE lines, SIDE numbers). A line of a left
+// factor is a row. A right factor W is given as W^T, and a line of it has the pairs that two of these rows make.
+template <bool is_left>
+void pack_cell(const float* x, int64_t stride, uint16_t* cell) {
+  for (int64_t half = 0; half < 2; half++)
+    for (int64_t line = 0; line < TILE; line++) {
+      const float* first = x + (is_left ? (half * TILE + line) * stride : 2 * line * stride + half * TILE);
+      __m256i one[3], other[3];
+      split(first, one), split(first + (is_left ? TILE : stride), other);
+      for (int64_t part = 0; part < 3; part++) {
+        uint16_t* numbers = cell + (part * 2 + half) * HALF + line * SIDE;
+        if (is_left) {
+          _mm256_storeu_si256((__m256i*)numbers, one[part]);
+          _mm256_storeu_si256((__m256i*)(numbers + TILE), other[part]);
+        } else {
+          const __m512i upper = _mm512_slli_epi32(_mm512_cvtepu16_epi32(other[part]), 16);
+          _mm512_storeu_si512(numbers, _mm512_or_si512(_mm512_cvtepu16_epi32(one[part]), upper));
+        }
       }
+    }
 }
 
-// Of x, as a left factor: a cell is (part, half, TILE rows, SIDE columns).
-void pack_rows(const float* x, int64_t rows, int64_t k, uint16_t* cells) {
-  pack_cells(x, rows, k, cells, [](uint16_t* cell, int64_t part, int64_t row, int64_t half, __m256i numbers) {
-    _mm256_storeu_si256((__m256i*)(cell + part * 2 * HALF + row * SIDE + half * TILE), numbers);
-  });
-}
-
-// Of W, as a right factor: a cell is (part, half, TILE pairs of columns, TILE rows, 2).
-void pack_columns(const float* w, int64_t rows, int64_t k, uint16_t* cells) {
-  pack_cells(w, rows, k, cells, [](uint16_t* cell, int64_t part, int64_t row, int64_t half, __m256i numbers) {
-    alignas(32) uint32_t pairs[TILE / 2];
-    _mm256_store_si256((__m256i*)pairs, numbers);
-    uint32_t* tile = reinterpret_cast<uint32_t*>(cell + (part * 2 + row / TILE) * HALF);
-    for (int64_t j = 0; j < TILE / 2; j++) tile[(half * TILE / 2 + j) * TILE + row % TILE] = pairs[j];
-  });
+// Packs a factor: x (rows, columns), in rows `stride` apart, or its transpose; all threads take part.
+template <bool is_left, bool is_transposed>
+void pack_factor(const float* x, int64_t stride, int64_t rows, int64_t columns, uint16_t* cells) {
+  constexpr bool turns = is_left == is_transposed;  // x's columns are what pack_cell takes as rows
+  const int64_t down = sides(rows), across = sides(columns);
+#pragma omp for collapse(2) schedule(static)
+  for (int64_t i = 0; i < down; i++)
+    for (int64_t j = 0; j < across; j++) {
+      const float* from = x + i * SIDE * stride + j * SIDE;
+      uint16_t* cell = cells + (is_transposed ? j * down + i : i * across + j) * CELL;
+      const int64_t height = std::min(SIDE, rows - i * SIDE), width = std::min(SIDE, columns - j * SIDE);
+      if (!turns && height == SIDE && width == SIDE) {
+        pack_cell<is_left>(from, stride, cell);
+        continue;
+      }
+      alignas(64) float own[SIDE * SIDE] = {};  // 0 where x has ended
+      for (int64_t row = 0; row < height; row++)
+        for (int64_t column = 0; column < width; column++)
+          own[turns ? column * SIDE + row : row * SIDE + column] = from[row * stride + column];
+      pack_cell<is_left>(own, SIDE, cell);
+    }
 }
 
 // Adds `count` cells' products to the four tiles of results; meanwhile what comes `later` is fetched, `bytes` a cell.
@@ -93,6 +113,42 @@ inline void multiply(const uint16_t* x, const uint16_t* w, int64_t count, const 
   }
 }
 
+// Adds to y (rows, n) the products of `count` cells of x and as many of W's `cells`; y begins with the first ones, and
+// the last ones get bias and relu. All threads take part.
+void multiply_slab(const uint16_t* x, const uint16_t* packed, int64_t count, int64_t cells, bool is_first, bool is_last,
+                   const float* bias, int relu, int64_t rows, int64_t n, float* y, int threads) {
+  const int64_t blocks = sides(rows), panels = sides(n);
+  const int64_t least = std::min(blocks, (2 * threads + panels - 1) / panels);  // groups: work for all threads
+  const int64_t groups = std::max(least, (blocks + GROUP - 1) / GROUP);
+#pragma omp for schedule(static)
+  for (int64_t task = 0; task < groups * panels; task++) {  // a thread has the same ones each time
+    const int64_t group = task / panels, panel = task % panels;
+    const int64_t from = blocks * group / groups, until = blocks * (group + 1) / groups;
+    const uint16_t* w = packed + panel * cells * CELL;
+    const int64_t width = std::min(SIDE, n - panel * SIDE), ahead = CELL * 2 / (until - from) & ~63;
+    for (int64_t block = from; block < until; block++) {
+      const char* later = reinterpret_cast<const char*>(w + cells * CELL) + (block - from) * ahead * count;
+      _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+      multiply(x + block * count * CELL, w, count, later, ahead);
+      alignas(64) float sums[SIDE * SIDE];  // of these cells alone: added up apart, long sums round less
+      _tile_stored(0, sums, SIDE * 4); _tile_stored(1, sums + TILE, SIDE * 4);
+      _tile_stored(2, sums + TILE * SIDE, SIDE * 4); _tile_stored(3, sums + TILE * SIDE + TILE, SIDE * 4);
+      float* out = y + block * SIDE * n + panel * SIDE;
+      for (int64_t row = 0; row < std::min(SIDE, rows - block * SIDE); row++)
+        for (int64_t i = 0; i < width; i += TILE) {
+          const __mmask16 there = width - i < TILE ? (1 << (width - i)) - 1 : -1;
+          __m512 sum = _mm512_loadu_ps(sums + row * SIDE + i);
+          if (!is_first) sum = _mm512_add_ps(_mm512_maskz_loadu_ps(there, out + row * n + i), sum);
+          if (is_last && bias)  // the bias last, as a product in float32 does: sums of its size would round more
+            sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(there, bias + panel * SIDE + i));
+          if (is_last && relu)  // nan stays
+            sum = _mm512_maskz_mov_ps(~_mm512_cmp_ps_mask(sum, _mm512_setzero_ps(), _CMP_LT_OQ), sum);
+          _mm512_mask_storeu_ps(out + row * n + i, there, sum);
+        }
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -103,68 +159,37 @@ int has_linear() {
   return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
-// W (n, k) -> packed, (n rounded up to SIDE) * k * 3; k is a multiple of SIDE
-void pack(const float* w, int64_t n, int64_t k, uint16_t* packed, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t panel = 0; panel < (n + SIDE - 1) / SIDE; panel++)
-    pack_columns(w + panel * SIDE * k, std::min(SIDE, n - panel * SIDE), k, packed + panel * (k / SIDE) * CELL);
+// W (rows, columns), or if it is transposed W^T, as a right factor: rows * columns * 3, both rounded up to SIDE
+void pack(const float* w, int64_t rows, int64_t columns, int is_transposed, uint16_t* packed, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    if (is_transposed)
+      pack_factor<false, true>(w, columns, rows, columns, packed);
+    else
+      pack_factor<false, false>(w, columns, rows, columns, packed);
+  }
 }
 
-// y = x W^T + bias, and max(0, y) if relu: x (rows, k), bias (n rounded up to SIDE), y (rows, n);
-// scratch: (rows rounded up to SIDE) * k * 3
-void linear(const float* x, const uint16_t* packed, const float* bias, int relu, int64_t rows, int64_t k, int64_t n,
-            uint16_t* scratch, float* y, int threads) {
-  const int64_t blocks = (rows + SIDE - 1) / SIDE, panels = (n + SIDE - 1) / SIDE, cells = k / SIDE;
-  const int64_t groups = std::min(blocks, (2 * threads + panels - 1) / panels);  // of blocks: work for all threads
+// y = x W^T + bias, if there is one, and then max(0, y) if relu.
+// x: (rows, k), or if it is transposed x^T (k, rows); packed: W (n, k); bias: (n); y: (rows, n);
+// scratch: rows * k * 3, both rounded up to SIDE, at most SLAB and DEPTH of it
+void linear(const float* x, int is_transposed, const uint16_t* packed, const float* bias, int relu, int64_t rows,
+            int64_t k, int64_t n, uint16_t* scratch, float* y, int threads) {
+  const int64_t cells = sides(k);
 #pragma omp parallel num_threads(threads)
   {
     const TileConfig config;
     _tile_loadconfig(&config);
-#pragma omp for schedule(static)
-    for (int64_t block = 0; block < blocks; block++)
-      pack_rows(x + block * SIDE * k, std::min(SIDE, rows - block * SIDE), k, scratch + block * cells * CELL);
-    for (int64_t done = 0; done < cells; done += DEPTH) {
-      const int64_t count = std::min(DEPTH, cells - done);
-      const bool is_last = done + count == cells;
-#pragma omp for schedule(static) nowait
-      for (int64_t task = 0; task < panels * groups; task++) {  // a thread has the same ones each time
-        const int64_t panel = task / groups, group = task % groups;
-        const int64_t from = blocks * group / groups, until = blocks * (group + 1) / groups;
-        const uint16_t* w = packed + (panel * cells + done) * CELL;
-        const int64_t width = std::min(SIDE, n - panel * SIDE), ahead = CELL * 2 / (until - from) & ~63;
-        for (int64_t block = from; block < until; block++) {
-          const int64_t height = std::min(SIDE, rows - block * SIDE);
-          float* out = y + block * SIDE * n + panel * SIDE;
-          alignas(64) float own[SIDE * SIDE];
-          const bool is_whole = width == SIDE && height == SIDE;
-          float* sums = is_whole ? out : own;  // at the edges y has less room than the tiles
-          const int64_t stride = is_whole ? n : SIDE;
-          for (int64_t row = 0; done && !is_whole && row < height; row++)
-            std::copy_n(out + row * n, width, own + row * SIDE);
-          if (done == 0) {
-            _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
-          } else {
-            __asm__ volatile("" ::: "memory");  // the loads of tiles do not tell the compiler that they read
-            _tile_loadd(0, sums, stride * 4); _tile_loadd(1, sums + TILE, stride * 4);
-            _tile_loadd(2, sums + TILE * stride, stride * 4); _tile_loadd(3, sums + TILE * stride + TILE, stride * 4);
-          }
-          const char* later = reinterpret_cast<const char*>(w + cells * CELL) + (block - from) * ahead * count;
-          multiply(scratch + (block * cells + done) * CELL, w, count, later, ahead);
-          _tile_stored(0, sums, stride * 4); _tile_stored(1, sums + TILE, stride * 4);
-          _tile_stored(2, sums + TILE * stride, stride * 4); _tile_stored(3, sums + TILE * stride + TILE, stride * 4);
-          for (int64_t row = 0; row < height; row++) {
-            float* of_row = sums + row * stride;
-            if (is_last)  // the bias last, as a product in float32 does: sums of its size would round more
-              for (int64_t i = 0; i < SIDE; i += TILE) {
-                const __m512 sum = _mm512_add_ps(_mm512_loadu_ps(of_row + i), _mm512_loadu_ps(bias + panel * SIDE + i));
-                const __mmask16 is_negative = _mm512_cmp_ps_mask(sum, _mm512_setzero_ps(), _CMP_LT_OQ);
-                _mm512_storeu_ps(of_row + i, _mm512_maskz_mov_ps(relu ? ~is_negative : -1, sum));  // nan stays
-              }
-            if (!is_whole) std::copy_n(of_row, width, out + row * n);
-          }
-        }
+    for (int64_t top = 0; top < rows; top += SLAB * SIDE)
+      for (int64_t done = 0; done < cells; done += DEPTH) {
+        const int64_t height = std::min(SLAB * SIDE, rows - top), depth = std::min(DEPTH * SIDE, k - done * SIDE);
+        if (is_transposed)
+          pack_factor<true, true>(x + done * SIDE * rows + top, rows, depth, height, scratch);
+        else
+          pack_factor<true, false>(x + top * k + done * SIDE, k, height, depth, scratch);
+        multiply_slab(scratch, packed + done * CELL, sides(depth), cells, done == 0, done + DEPTH >= cells, bias, relu,
+                      height, n, y + top * n, threads);
       }
-    }
     _tile_release();
   }
 }
