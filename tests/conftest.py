@@ -2,8 +2,11 @@
 
 import logging
 import os
+import shlex
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -12,7 +15,9 @@ import pytest
 import torch
 from end_to_end import inside
 
-from b2t_fairseq import patches
+from b2t_fairseq import native, patches
+from b2t_fairseq.common.processes import run
+from b2t_fairseq.native import build
 
 torch.set_num_threads(1)
 patches.apply_to_process()  # as for a command
@@ -71,3 +76,31 @@ def here(capsys, caplog):
         return printed.out + caplog.text + (printed.err if status else "")
 
     return run
+
+
+@pytest.fixture(scope="session")
+def emulated_library(tmp_path_factory):
+    """The kernels, with products.cpp compiled for the emulation of AMX in native/emulated."""
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    if not compiler or shutil.which(compiler[0]) is None:
+        pytest.skip("no C++ compiler")
+    folder = tmp_path_factory.mktemp("emulated")
+    flags = [flag for flag in build.FLAGS if flag not in ("-march=native", "-O3")]  # -O3 takes six seconds more
+    flags += ["-O2", f"-I{Path(__file__).parent / 'native' / 'emulated'}", "-D__AMX_BF16__", "-D__AVX512BF16__"]
+    source = next(source for source in build.SOURCES if source.name == "products.cpp")
+    run([*compiler, *flags, "-Wno-psabi", "-c", source], cwd=folder)
+    run([*compiler, "-shared", "products.o", "-o", "products.so"], cwd=folder)
+    library = build.loaded(folder / "products.so")
+    for name in build.ARGUMENTS:
+        if not hasattr(library, name):  # of kernels.cpp
+            setattr(library, name, getattr(build.kernels(), name))
+    return library
+
+
+@pytest.fixture
+def emulated_amx(emulated_library, monkeypatch):
+    """A processor with AMX, however slow."""
+    monkeypatch.setattr(native, "kernels", lambda: emulated_library)
+    native.has_linear.cache_clear()
+    yield
+    native.has_linear.cache_clear()

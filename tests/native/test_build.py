@@ -1,7 +1,10 @@
 """Compiling: once for a machine; what happens without a compiler, with a bad one, and without a cache."""
 
 import logging
+import os
+import shlex
 import shutil
+import subprocess
 from unittest.mock import Mock
 
 import pytest
@@ -73,3 +76,15 @@ def test_without_a_cache(fresh, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert fresh() is not None
+
+
+@needs_compiler
+def test_products_compile_for_a_processor_with_amx(tmp_path):
+    """With the compiler's own header, which the emulation replaces."""
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    flags = [flag for flag in build.FLAGS if flag != "-march=native"] + ["-march=sapphirerapids", "-c"]
+    (tmp_path / "empty.cpp").touch()
+    if subprocess.run([*compiler, *flags, "empty.cpp"], cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("a compiler that does not know processors with AMX")
+    source = next(source for source in build.SOURCES if source.name == "products.cpp")
+    subprocess.run([*compiler, *flags, source], cwd=tmp_path, check=True)

@@ -118,37 +118,3 @@ def test_what_has_no_kernel():
     assert not native.suits(torch.zeros(2, dtype=torch.float64), torch.float32)
     assert not native.suits(torch.zeros(2, device="meta"), torch.float32)
     assert native.suits(torch.zeros(2), torch.float32)
-
-
-needs_amx = pytest.mark.skipif(not native.has_linear(), reason="a processor without AMX")
-
-
-@needs_amx
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize(("rows", "inner", "width"), [(1, 32, 1), (33, 64, 40), (64, 544, 96), (100, 1056, 33)])
-def test_a_product_is_as_exact_as_in_float32(rows, inner, width, relu):
-    x, w, b = randn(rows, inner), randn(width, inner, seed=2), randn(width, seed=3)
-    exact = F.linear(x.double(), w.double(), b.double())
-    found = native.linear(x, native.pack(w), F.pad(b, (0, 40)), width, relu)
-    error = (found - exact.clamp(min=0) if relu else found - exact).abs()
-    float32 = (F.linear(x, w, b) - exact).abs()
-    # rounding a number to float32 moves it by up to 6e-8 of itself, each of the terms' sums as well
-    assert error.max() <= 2 * float32.max() + 3e-7 * exact.abs().max() and error.mean() <= 2 * float32.mean() + 1e-7
-
-
-@needs_amx
-def test_parts_of_all_sizes_count():
-    """24 bits of each factor: with two bfloat16 parts, or without the small products, these would be wrong."""
-    x = torch.tensor([[1 + 2**-8 + 2**-16, 1 - 2**-23] + 30 * [0.0]])
-    found = native.linear(x, native.pack(torch.eye(32)), torch.zeros(32), 32, False)
-    assert torch.equal(found, x)
-    found = native.linear(torch.eye(32), native.pack(x), torch.zeros(32), 1, False)
-    assert torch.equal(found[:, 0], x[0])
-
-
-@needs_amx
-def test_a_product_keeps_the_leading_dimensions_and_nan():
-    x = randn(2, 3, 32)
-    x[1, 2, 5] = float("nan")
-    found = native.linear(x, native.pack(randn(7, 32, seed=2)), torch.zeros(32), 7, True)
-    assert found.shape == (2, 3, 7) and found[1, 2].isnan().all() and not found[:1].isnan().any()
