@@ -96,10 +96,16 @@ def shapes(width: int, tokens: int) -> tuple[tuple[int, int, int], ...]:
     return (tokens, width, 3 * width), (tokens, width, wide), (tokens, wide, width), (tokens, width, VOCABULARY)
 
 
-def variants(loss: str) -> tuple[tuple[str, tuple[str, ...], str], ...]:
-    """Return what ours adds: the end of the case's name, options that win over earlier ones, and the dtype."""
+def variants(loss: str, splits: bool) -> tuple[tuple[str, tuple[str, ...], str], ...]:
+    """Return what ours adds: the end of the case's name, options that win over earlier ones, and the dtype.
+
+    Args:
+        loss: fairseq's, which the fused one stands for.
+        splits: whether split products are one of them.
+    """
     fused = ("--optimizer=adam_fused", f"--criterion={loss}_fused")
-    return ("", (), "float32"), ("-fused", fused, "float32"), ("-bf16", BF16, "bfloat16")
+    split = ("-split", (*fused, "--split-products"), "float32")
+    return ("", (), "float32"), ("-fused", fused, "float32"), *((split,) if splits else ()), ("-bf16", BF16, "bfloat16")
 
 
 def training_cases() -> Iterable[Case]:
@@ -108,12 +114,12 @@ def training_cases() -> Iterable[Case]:
     for depth, width in ((6, 512), (18, 512), (18, 128)):
         for tokens in (1024, 2048, 4096):
             stock = training("transformer", depth, width, tokens)
-            for suffix, more, dtype in variants(LOSS):
+            for suffix, more, dtype in variants(LOSS, splits=(width, tokens) == (512, 1024)):
                 name = f"train-{depth}-{depth}-w{width}-t{tokens}{suffix}"
                 yield Case(name, training(post, depth, width, tokens, *more), stock, shapes(width, tokens), dtype)
     for tokens in (1024, 2048, 4096):
         stock = language_model("transformer_lm", tokens)  # fairseq makes it Pre-LN, always
-        for suffix, more, dtype in variants(LOSS_LM):
+        for suffix, more, dtype in variants(LOSS_LM, splits=tokens == 1024):
             ours = language_model("transformer_lm_pre", tokens, *more)
             yield Case(f"train-lm-16-w512-t{tokens}{suffix}", ours, stock, shapes(512, tokens), dtype)
     for depth, width in ((18, 512), (18, 128)):

@@ -101,6 +101,7 @@ def emulated_library(tmp_path_factory):
 def emulated_amx(emulated_library, monkeypatch):
     """A processor with AMX, however slow."""
     monkeypatch.setattr(native, "kernels", lambda: emulated_library)
-    native.has_linear.cache_clear()
+    has_linear = native.has_linear
+    has_linear.cache_clear()
     yield
-    native.has_linear.cache_clear()
+    has_linear.cache_clear()

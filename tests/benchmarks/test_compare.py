@@ -94,7 +94,8 @@ def test_cases_are_chosen_by_name_beginning_or_pattern():
         return [case.name for case in select(words, CASES)[0]]
 
     assert names("train-6-6-w512-t1024") == ["train-6-6-w512-t1024"]
-    assert len(names("train")) == 36 and len(names("decode")) == 26 and len(names("train-*-fused")) == 12
+    assert len(names("train")) == 39 and len(names("decode")) == 26 and len(names("train-*-fused")) == 12
+    assert names("train-*-split") == [f"train-{what}-w512-t1024-split" for what in ("6-6", "18-18", "lm-16")]
     assert names("decode-*-long") == ["decode-18-18-beam4-b16-long", "decode-18-18-beam4-b64-long"]
     assert names("startup", "startup-18-18-w512") == ["startup-18-18-w512"]
     assert select(["train", "nonsense", "tra"], CASES)[1] == ["nonsense", "tra"]
@@ -102,8 +103,8 @@ def test_cases_are_chosen_by_name_beginning_or_pattern():
 
 
 def test_both_sides_of_a_case_get_the_same_options():
-    allowed = {option for loss in (LOSS, LOSS_LM) for _, options, _ in variants(loss) for option in options}
-    assert len(allowed) == 4  # fused Adam, two fused losses, bfloat16
+    allowed = {option for loss in (LOSS, LOSS_LM) for _, options, _ in variants(loss, True) for option in options}
+    assert len(allowed) == 5  # fused Adam, two fused losses, split products, bfloat16
     for case in CASES.values():
         ours, baseline = (json.dumps(side.options.get("arguments", [])[1:]) for side in (case.ours, case.baseline))
         extra = set(json.loads(ours)) - set(json.loads(baseline))

@@ -19,6 +19,7 @@ OUR_TRAINING_OPTIONS = (
     "--branch-warmup",
     "--share-layers",
     "--compile-layers",
+    "--split-products",
     "--encoder-word-dropout",
     "--probe-interval",
     "--distributed-timeout",
