@@ -54,7 +54,7 @@ def use_split_products(module: nn.Module) -> None:
 
 def can_split(x: Tensor, weight: Tensor) -> bool:
     """Whether x W^T can be, and is worth, a split product; if they are never possible here, the log says so once."""
-    if is_compiling() or not weight.is_leaf:  # what is computed anew each time cannot be packed once an update
+    if is_compiling() or not isinstance(weight, nn.Parameter):  # a weight that is computed anew each time
         return False
     kinds = {(t.device.type, t.dtype) for t in (x, weight)}
     if kinds != {("cpu", torch.float32)} or autocast_settings("cpu")["enabled"]:
@@ -114,7 +114,7 @@ class PackedWeight:
 
     def __call__(self, weight: Tensor, transposed: bool = False) -> Tensor:
         """Return `native.pack` of the weight, or of its transpose."""
-        # fairseq's optimizers write to `weight.data`, which does not count as a new version
+        # what fairseq's optimizers write to `weight.data`, and torch's fused ones, is no new version to torch
         version = weight.data_ptr(), weight._version, updates
         if self.version != version:
             self.version, self.packed = version, {}

@@ -162,7 +162,7 @@ def test_a_models_gradients_are_those_without(model, packs):
 @pytest.mark.parametrize("update_freq", [1, 2])
 @pytest.mark.parametrize(("kind", "config"), [(FairseqAdam, FairseqAdamConfig), (FairseqFusedAdam, FusedAdamConfig)])
 def test_weights_are_packed_once_an_update(packs, update_freq, kind, config):
-    """Also by fairseq's own Adam, which changes them behind the version's back."""
+    """Though neither Adam's updates count as new versions of the weights."""
     plain, split = (randomise(build_connection("b2t", split_products=splits)).train() for splits in (False, True))
     config = config(lr=[1e-2], adam_betas="(0.9, 0.98)")
     optimizers = [kind(config, list(model.parameters())) for model in (plain, split)]
