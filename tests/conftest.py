@@ -3,7 +3,6 @@
 import logging
 import os
 import shlex
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -81,19 +80,20 @@ def here(capsys, caplog):
 @pytest.fixture(scope="session")
 def emulated_library(tmp_path_factory):
     """The kernels, with products.cpp compiled for the emulation of AMX in native/emulated."""
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    if not compiler or shutil.which(compiler[0]) is None:
+    kernels = build.kernels()
+    if kernels is None:
         pytest.skip("no C++ compiler")
     folder = tmp_path_factory.mktemp("emulated")
     flags = [flag for flag in build.FLAGS if flag not in ("-march=native", "-O3")]  # -O3 takes six seconds more
     flags += ["-O2", f"-I{Path(__file__).parent / 'native' / 'emulated'}", "-D__AMX_BF16__", "-D__AVX512BF16__"]
     source = next(source for source in build.SOURCES if source.name == "products.cpp")
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
     run([*compiler, *flags, "-Wno-psabi", "-c", source], cwd=folder)
     run([*compiler, "-shared", "products.o", "-o", "products.so"], cwd=folder)
     library = build.loaded(folder / "products.so")
     for name in build.ARGUMENTS:
         if not hasattr(library, name):  # of kernels.cpp
-            setattr(library, name, getattr(build.kernels(), name))
+            setattr(library, name, getattr(kernels, name))
     return library
 
 
