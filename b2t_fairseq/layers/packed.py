@@ -68,7 +68,7 @@ class OneDnnLinear:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, relu: bool, rows: int):
-        self.dtype, product = weight.dtype, weight.dtype if is_supported(weight.dtype) else torch.float32
+        self.dtype, product = weight.dtype, weight.dtype if has_products(weight.dtype) else torch.float32
         self.weight = _OPERATIONS._reorder_linear_weight(weight.detach().to(product), rows)
         self.bias = bias.to(product)
         self.then = "relu" if relu else "none"
@@ -79,9 +79,9 @@ class OneDnnLinear:
         return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, self.then, [], "").to(self.dtype)
 
 
-def is_supported(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies numbers of this dtype, float32 or bfloat16, quickly on this processor."""
-    return dtype == torch.float32 or _OPERATIONS._is_mkldnn_bf16_supported()
+def has_products(dtype: torch.dtype) -> bool:
+    """Whether this processor multiplies numbers of this dtype; torch widens those of bfloat16 else, one by one."""
+    return dtype != torch.bfloat16 or not IS_AVAILABLE or _OPERATIONS._is_mkldnn_bf16_supported()
 
 
 def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tensor]] | None:

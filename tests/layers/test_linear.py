@@ -231,6 +231,39 @@ def test_where_torchs_products_stay(packs, monkeypatch, caplog, case):
     assert said == ([expected] if case in ("autocast", "double") else [])
 
 
+@pytest.mark.parametrize("dtype", native.DTYPES)
+@pytest.mark.parametrize("rows", [1, 31, 32, 200])
+def test_evaluation_without_gradients(monkeypatch, dtype, rows):
+    """Few rows read each weight once; bfloat16 is widened where the processor has no products of it."""
+    few = []
+    real = native.few_rows
+    monkeypatch.setattr(native, "few_rows", lambda *args, **options: few.append(1) or real(*args, **options))
+    layer, x = Linear(40, 33, dtype=dtype).eval(), randn(1, rows, 40).to(dtype)
+    expected = F.linear(x.double(), layer.weight.double(), layer.bias.double())
+    for has_products in (True, False):
+        monkeypatch.setattr(linear, "has_products", lambda _, has=has_products: has)
+        few.clear()
+        with torch.no_grad():
+            found = layer(x)
+        assert found.dtype == dtype and (found - expected).abs().max() <= (1e-5 if dtype == torch.float32 else 0.02)
+        assert bool(few) == (rows < 32 and native.kernels() is not None)
+        few.clear()
+        assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias)) and few == []  # with a graph
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16 and few == []
+        with torch.no_grad():
+            assert torch.equal(layer.train()(x), F.linear(x, layer.weight, layer.bias)) and few == []
+        layer.eval()
+
+
+@torch.no_grad()
+def test_what_does_not_fit_is_torchs_error():
+    layer = Linear(40, 33).eval()
+    for x in (randn(2, 39), randn(2, 40).bfloat16()):
+        with pytest.raises(RuntimeError, match=r"mat1|dtype"):
+            layer(x)
+
+
 def test_the_log_says_once_where_there_is_no_amx(packs, monkeypatch, caplog):
     """A training that was begun elsewhere can be resumed here."""
     caplog.set_level(logging.INFO)
