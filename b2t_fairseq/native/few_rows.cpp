@@ -11,13 +11,7 @@
 namespace {
 
 constexpr int64_t ROWS = 4, COLUMNS = 3;  // of a tile of results, which stays in registers
-constexpr int64_t LINE = 64;              // bytes that memory sends at a time
 constexpr int64_t FEWEST_WEIGHTS = 1 << 15;  // for a second thread
-#ifdef __AVX512F__
-constexpr int WIDTH = LANES;
-#else
-constexpr int WIDTH = LANES / 2;  // two registers for each vector would be more than there are
-#endif
 
 struct Sizes {
   int64_t rows, k, n;  // x (rows, k), W (n, k)
@@ -43,15 +37,15 @@ inline void write(BFloat16* y, float x) {  // the nearest, ties to even
 // A tile of y. FETCHES: the W of the next tile is fetched meanwhile.
 template <int R, int C, bool FETCHES, typename T>
 void tile(const float* x, const T* w, const T* bias, const Sizes& s, T* y) {
-  const int64_t k = s.k, whole = k - k % WIDTH;
-  typename Vectors<WIDTH>::Floats sums[R][C] = {}, columns[C];
-  for (int64_t i = 0; i < whole; i += WIDTH) {
+  const int64_t k = s.k, whole = k - k % LANES;
+  Vector sums[R][C] = {}, columns[C];
+  for (int64_t i = 0; i < whole; i += LANES) {
     for (int c = 0; c < C; c++) {
       if (FETCHES && i * sizeof(T) % LINE == 0) __builtin_prefetch(w + (C + c) * k + i);
-      columns[c] = load<WIDTH>(w + c * k + i);
+      columns[c] = load(w + c * k + i);
     }
     for (int r = 0; r < R; r++)
-      for (int c = 0; c < C; c++) sums[r][c] += load<WIDTH>(x + r * k + i) * columns[c];
+      for (int c = 0; c < C; c++) sums[r][c] += load(x + r * k + i) * columns[c];
   }
   for (int r = 0; r < R; r++)
     for (int c = 0; c < C; c++) {

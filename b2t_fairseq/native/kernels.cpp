@@ -87,12 +87,12 @@ float exponentials(float* scores, int64_t length) {
   return sum(total);
 }
 
-// Self-attention of a row in one head, d = WIDTH * LANES: out = sum_t p[t] value[i(t)], where
-// p = softmax(q . key[i(t)] / sqrt(d)). What stands `next_head` behind is fetched meanwhile.
-template <int WIDTH, typename T>
+// Self-attention of a row in one head of width D: out = sum_t p[t] value[i(t)], where
+// p = softmax(q . key[i(t)] / sqrt(D)). What stands `next_head` behind is fetched meanwhile.
+template <int D, typename T>
 void attend_to_ancestors(const T* q, const T* key, const T* value, int64_t length, int64_t next_head,
                          const int64_t* index, float* p, T* out) {
-  constexpr int64_t D = WIDTH * LANES;
+  constexpr int WIDTH = D / LANES;
   const float scale = 1 / std::sqrt(static_cast<float>(D));
   Vector query[WIDTH], result[WIDTH] = {};
   for (int w = 0; w < WIDTH; w++) query[w] = load(q + w * LANES) * scale;
@@ -103,33 +103,31 @@ void attend_to_ancestors(const T* q, const T* key, const T* value, int64_t lengt
       const T* at = key + (index ? index[last] : last) * D;
       products[i] = query[0] * load(at);
       for (int w = 1; w < WIDTH; w++) products[i] += query[w] * load(at + w * LANES);
-      for (int w = 0; w < WIDTH; w++) __builtin_prefetch(at + next_head + w * LANES);
+      for (int i = 0; i < D; i += LINE / sizeof(T)) __builtin_prefetch(at + next_head + i);
     }
     store(p + t, sums(products));
   }
   const float norm = 1 / exponentials(p, length);
   for (int64_t t = 0; t < length; t++) {
     const T* at = value + (index ? index[t] : t) * D;
-    for (int w = 0; w < WIDTH; w++) {
-      __builtin_prefetch(at + next_head + w * LANES);
-      result[w] += p[t] * load(at + w * LANES);
-    }
+    for (int i = 0; i < D; i += LINE / sizeof(T)) __builtin_prefetch(at + next_head + i);
+    for (int w = 0; w < WIDTH; w++) result[w] += p[t] * load(at + w * LANES);
   }
   for (int w = 0; w < WIDTH; w++) store(out + w * LANES, result[w] * norm);
 }
 
-// Cross-attention of ROWS rows of a sentence in one head; key is (d, capacity).
-template <int WIDTH, int ROWS, typename T>
+// Cross-attention of ROWS rows of a sentence in one head of width D; key is (D, capacity).
+template <int D, int ROWS, typename T>
 void attend_to_source(const Step& x, const T* q, const T* key, const T* value, const uint8_t* hidden, float* p, T* out) {
-  constexpr int64_t D = WIDTH * LANES;
+  constexpr int STRIP = std::min(D, LANES == 16 ? 64 : 16);  // of the results: it stays in registers
   const float scale = 1 / std::sqrt(static_cast<float>(D));
   const int64_t room = x.length + LANES;
   float query[ROWS][D], norm[ROWS];
   for (int r = 0; r < ROWS; r++)
-    for (int w = 0; w < WIDTH; w++) store(query[r] + w * LANES, load(q + r * x.stride + w * LANES) * scale);
+    for (int i = 0; i < D; i += LANES) store(query[r] + i, load(q + r * x.stride + i) * scale);
   for (int64_t t = 0; t < x.length; t += LANES) {
     Vector scores[ROWS] = {};
-    for (int64_t i = 0; i < D; i++) {
+    for (int i = 0; i < D; i++) {
       const Vector keys = load(key + i * x.capacity + t);
       __builtin_prefetch(key + (D + i) * x.capacity + t);
       for (int r = 0; r < ROWS; r++) scores[r] += query[r][i] * keys;
@@ -141,21 +139,24 @@ void attend_to_source(const Step& x, const T* q, const T* key, const T* value, c
       if (hidden[t]) p[r * room + t] = LOWEST;
     norm[r] = 1 / exponentials(p + r * room, x.length);
   }
-  Vector result[ROWS][WIDTH] = {};
-  for (int64_t t = 0; t < x.length; t++)
-    for (int w = 0; w < WIDTH; w++) {
-      const Vector values = load(value + t * D + w * LANES);
-      __builtin_prefetch(value + (x.length + t) * D + w * LANES);
-      for (int r = 0; r < ROWS; r++) result[r][w] += p[r * room + t] * values;
+  for (int strip = 0; strip < D; strip += STRIP) {
+    Vector result[ROWS][STRIP / LANES] = {};
+    for (int64_t t = 0; t < x.length; t++) {
+      for (int i = 0; i < STRIP; i += LINE / sizeof(T)) __builtin_prefetch(value + (x.length + t) * D + strip + i);
+      for (int w = 0; w < STRIP / LANES; w++) {
+        const Vector values = load(value + t * D + strip + w * LANES);
+        for (int r = 0; r < ROWS; r++) result[r][w] += p[r * room + t] * values;
+      }
     }
-  for (int r = 0; r < ROWS; r++)
-    for (int w = 0; w < WIDTH; w++) store(out + r * x.heads * D + w * LANES, result[r][w] * norm[r]);
+    for (int r = 0; r < ROWS; r++)
+      for (int w = 0; w < STRIP / LANES; w++)
+        store(out + r * x.heads * D + strip + w * LANES, result[r][w] * norm[r]);
+  }
 }
 
 // All heads of all rows: self-attention where there are new keys, else cross-attention.
-template <int WIDTH, typename T>
+template <int D, typename T>
 void attend_all(const Step& x, int threads) {
-  constexpr int64_t D = WIDTH * LANES;
   const T *new_k = static_cast<T*>(x.new_k), *new_v = static_cast<T*>(x.new_v);
 #pragma omp parallel num_threads(threads)
   {
@@ -173,13 +174,13 @@ void attend_all(const Step& x, int threads) {
           std::copy_n(new_v + (rows + j) * x.stride + h * D, D, value + (x.written + j) * D);
         }
         for (int64_t j = 0; j < x.beam; j++)
-          attend_to_ancestors<WIDTH>(q + j * x.stride, key, value, x.length, x.capacity * D,
+          attend_to_ancestors<D>(q + j * x.stride, key, value, x.length, x.capacity * D,
                                      x.index ? x.index + (rows + j) * x.length : nullptr, p.data(),
                                      out + j * x.heads * D);
       } else {
-        static constexpr decltype(&attend_to_source<WIDTH, 1, T>) FOR_ROWS[] = {
-            nullptr, attend_to_source<WIDTH, 1, T>, attend_to_source<WIDTH, 2, T>, attend_to_source<WIDTH, 3, T>,
-            attend_to_source<WIDTH, 4, T>};
+        static constexpr decltype(&attend_to_source<D, 1, T>) FOR_ROWS[] = {
+            nullptr, attend_to_source<D, 1, T>, attend_to_source<D, 2, T>, attend_to_source<D, 3, T>,
+            attend_to_source<D, 4, T>};
         value = static_cast<T*>(x.v) + task * x.length * D;
         for (int64_t j = 0; j < x.beam; j += 4)
           FOR_ROWS[std::min<int64_t>(4, x.beam - j)](x, q + j * x.stride, key, value,
@@ -195,10 +196,10 @@ void attend_all(const Step& x, int threads) {
 extern "C" {
 
 void attend(const Step* step, int is_bf16, int threads) {
-  static constexpr void (*KERNELS[][2])(const Step&, int) = {{attend_all<1, float>, attend_all<1, BFloat16>},
-                                                             {attend_all<2, float>, attend_all<2, BFloat16>},
-                                                             {attend_all<4, float>, attend_all<4, BFloat16>},
-                                                             {attend_all<8, float>, attend_all<8, BFloat16>}};
+  static constexpr void (*KERNELS[][2])(const Step&, int) = {{attend_all<16, float>, attend_all<16, BFloat16>},
+                                                             {attend_all<32, float>, attend_all<32, BFloat16>},
+                                                             {attend_all<64, float>, attend_all<64, BFloat16>},
+                                                             {attend_all<128, float>, attend_all<128, BFloat16>}};
   const int which = step->d == 16 ? 0 : step->d == 32 ? 1 : step->d == 64 ? 2 : 3;
   KERNELS[which][is_bf16](*step, threads);
 }

@@ -14,25 +14,21 @@ struct Vectors {
   typedef uint16_t Bits __attribute__((vector_size(2 * COUNT), aligned(2)));
 };
 
-constexpr int64_t LANES = 16;  // floats a vector; for processors with narrower ones the compiler takes several
+#ifdef __AVX512F__
+constexpr int LANES = 16;  // floats a vector
+#else
+constexpr int LANES = 8;  // with more, values would not stay in registers
+#endif
+constexpr int64_t LINE = 64;  // bytes that memory sends at a time
 
 typedef Vectors<LANES>::Floats Vector;
-typedef Vectors<LANES / 2>::Floats Half;
-typedef Vectors<LANES / 4>::Floats Quarter;
 typedef Vectors<LANES>::Integers Integers;
 typedef Vectors<LANES>::Bits Bits;
 typedef uint16_t BFloat16;  // the upper half of a float's bits
 
-template <int COUNT = LANES>
-inline typename Vectors<COUNT>::Floats load(const float* x) {
-  return *reinterpret_cast<const typename Vectors<COUNT>::Floats*>(x);
-}
-
-template <int COUNT = LANES>
-inline typename Vectors<COUNT>::Floats load(const BFloat16* x) {
-  const auto bits = *reinterpret_cast<const typename Vectors<COUNT>::Bits*>(x);
-  const auto shifted = __builtin_convertvector(bits, typename Vectors<COUNT>::Integers) << 16;
-  return reinterpret_cast<typename Vectors<COUNT>::Floats>(shifted);
+inline Vector load(const float* x) { return *reinterpret_cast<const Vector*>(x); }
+inline Vector load(const BFloat16* x) {
+  return reinterpret_cast<Vector>(__builtin_convertvector(*reinterpret_cast<const Bits*>(x), Integers) << 16);
 }
 
 inline void store(float* x, Vector v) { *reinterpret_cast<Vector*>(x) = v; }
@@ -42,15 +38,17 @@ inline void store(BFloat16* x, Vector v) {  // the nearest, ties to even
   *reinterpret_cast<Bits*>(x) = __builtin_convertvector(rounded, Bits);
 }
 
-inline float sum(Half v) {
-  const union { Half h; Quarter q[2]; } a{v};
-  const Quarter q = a.q[0] + a.q[1];
-  return (q[0] + q[2]) + (q[1] + q[3]);
-}
-
-inline float sum(Vector v) {
-  const union { Vector v; Half h[2]; } a{v};
-  return sum(a.h[0] + a.h[1]);
+template <int COUNT = LANES>
+inline float sum(typename Vectors<COUNT>::Floats v) {
+  if constexpr (COUNT == 2) {
+    return v[0] + v[1];
+  } else {
+    const union {
+      typename Vectors<COUNT>::Floats whole;
+      typename Vectors<COUNT / 2>::Floats halves[2];
+    } parts{v};
+    return sum<COUNT / 2>(parts.halves[0] + parts.halves[1]);
+  }
 }
 
 }  // namespace
