@@ -49,7 +49,7 @@ class Linear(nn.Linear):
             return SplitProduct.apply(x, self.weight, self.bias, self.packed)
         if not self.training and is_plain(x, self):
             if suits_few_rows([self], x.numel() // x.size(-1)):
-                return native.few_rows(x, [self], relu=False)
+                return native.FewRows([self], relu=False)(x)
             if not has_products(x.dtype):
                 bias = None if self.bias is None else self.bias.float()
                 return F.linear(x.float(), self.weight.float(), bias).to(x.dtype)

@@ -21,23 +21,6 @@ IS_AVAILABLE = (
 )
 
 
-class FewRowsLinear:
-    """x W^T + b for fewer than `FEWEST_ROWS` rows, which reads the modules' own weights once (`native.few_rows`).
-
-    Args:
-        modules: their weights stand one below the other in W.
-        relu: max(0, x W^T + b).
-    """
-
-    def __init__(self, modules: Sequence[nn.Linear], relu: bool):
-        self.modules, self.relu = modules, relu
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(..., C_in) -> (..., C_out)."""
-        x = x.to(self.modules[0].weight.dtype)  # under autocast x may be in bfloat16
-        return native.few_rows(x, self.modules, self.relu)
-
-
 class SplitLinear:
     """x W^T + b by AMX, with float32's accuracy: each number the sum of three that AMX multiplies (`native.linear`).
 
@@ -98,7 +81,7 @@ def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tenso
 
 
 def suits_few_rows(modules: Sequence[nn.Linear], rows: int) -> bool:
-    """Whether the products are `FewRowsLinear`'s."""
+    """Whether the products are `native.FewRows`'s."""
     return rows < FEWEST_ROWS and all(native.suits(m.weight, *native.DTYPES) for m in modules)
 
 
@@ -113,7 +96,7 @@ def prepared(
     packed, reads_once = packing(modules[0].weight, rows), suits_few_rows(modules, rows)
     takes_relu = then is relu and (reads_once or packed is not None)
     if reads_once:
-        product = FewRowsLinear(modules, takes_relu)
+        product = native.FewRows(modules, takes_relu)
     elif packed is None and len(modules) == 1:
         (product,) = modules
     else:

@@ -20,11 +20,11 @@ MOST_ROWS, MOST_COLUMNS = 64 * 32, 16 * 32  # that products.cpp packs of x at a 
 
 __all__ = [
     "DTYPES",
+    "FewRows",
     "HEAD_WIDTHS",
     "attend_to_ancestors",
     "attend_to_source",
     "dropout",
-    "few_rows",
     "has_linear",
     "kernels",
     "linear",
@@ -149,27 +149,34 @@ def softmax_minus(x: Tensor, target: Tensor, norms: Tensor, factors: Tensor, sha
     return y
 
 
-def few_rows(x: Tensor, modules: Sequence[nn.Linear], relu: bool) -> Tensor:
+class FewRows:
     """x W^T + bias, and then ReLU if asked for, in the time of reading W: for few rows, and no gradients.
 
     Args:
-        x: (..., C_in), float32 or bfloat16.
-        modules: their weights, of x's dtype, stand one below the other in W.
+        modules: their weights, in one of `DTYPES`, stand one below the other in W.
         relu: max(0, x W^T + bias).
-
-    Returns:
-        (..., sum of C_out).
     """
-    x, inner = x.contiguous(), x.size(-1)
-    y = x.new_empty(*x.shape[:-1], sum(module.out_features for module in modules))
-    rows, width, is_bf16 = x.numel() // inner, y.size(-1), x.dtype == torch.bfloat16
-    out, threads = y.data_ptr(), torch.get_num_threads()
-    for module in modules:
-        weight, bias = module.weight.contiguous(), module.bias
-        given = x.data_ptr(), weight.data_ptr(), None if bias is None else bias.data_ptr(), is_bf16, relu
-        kernels().few_rows(*given, rows, inner, module.out_features, width, out, threads)
-        out += module.out_features * y.element_size()
-    return y
+
+    def __init__(self, modules: Sequence[nn.Linear], relu: bool):
+        weights = [module.weight.detach().contiguous() for module in modules]
+        biases = [None if module.bias is None else module.bias.detach() for module in modules]
+        self.kept = weights, biases  # what the kernel reads
+        self.dtype, self.relu = weights[0].dtype, relu
+        self.inner, self.width = weights[0].size(1), sum(map(len, weights))
+        pointers = ((w.data_ptr(), None if b is None else b.data_ptr()) for w, b in zip(weights, biases, strict=True))
+        self.parts = [(*both, len(w)) for both, w in zip(pointers, weights, strict=True)]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(..., C_in) -> (..., sum of C_out), of W's dtype."""
+        x = x.to(self.dtype).contiguous()  # under autocast x may be in bfloat16
+        y = x.new_empty(*x.shape[:-1], self.width)
+        rows, of_x, out = x.numel() // self.inner, x.data_ptr(), y.data_ptr()
+        multiply, is_bf16, threads = kernels().few_rows, self.dtype == torch.bfloat16, torch.get_num_threads()
+        for weight, bias, width in self.parts:
+            sizes = rows, self.inner, width, self.width
+            multiply(of_x, weight, bias, is_bf16, self.relu, *sizes, out, threads)
+            out += width * y.element_size()
+        return y
 
 
 @functools.lru_cache(maxsize=1)

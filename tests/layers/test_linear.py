@@ -236,8 +236,8 @@ def test_where_torchs_products_stay(packs, monkeypatch, caplog, case):
 def test_evaluation_without_gradients(monkeypatch, dtype, rows):
     """Few rows read each weight once; bfloat16 is widened where the processor has no products of it."""
     few = []
-    real = native.few_rows
-    monkeypatch.setattr(native, "few_rows", lambda *args, **options: few.append(1) or real(*args, **options))
+    real = native.FewRows
+    monkeypatch.setattr(native, "FewRows", lambda *args, **options: few.append(1) or real(*args, **options))
     layer, x = Linear(40, 33, dtype=dtype).eval(), randn(1, rows, 40).to(dtype)
     expected = F.linear(x.double(), layer.weight.double(), layer.bias.double())
     for has_products in (True, False):

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from b2t_fairseq import native
 from b2t_fairseq.layers.cache import DecodingCache
-from b2t_fairseq.layers.packed import FEWEST_ROWS, IS_AVAILABLE, FewRowsLinear
+from b2t_fairseq.layers.packed import FEWEST_ROWS, IS_AVAILABLE
 from b2t_fairseq.models.encoder_out import ReorderedEncoderOut
 
 WORDS = dictionary()
@@ -329,7 +329,7 @@ def test_bf16_hypotheses_are_nearly_those_of_fp32():
 def test_decoding_uses_the_kernels(kernels, monkeypatch):
     """They are tested by the hypotheses, which would be the same without."""
     calls = set()
-    for name in ("attend_to_ancestors", "attend_to_source", "linear", "few_rows"):
+    for name in ("attend_to_ancestors", "attend_to_source", "linear", "FewRows"):
         real = getattr(native, name)
         monkeypatch.setattr(native, name, lambda *a, name=name, real=real: calls.add(name) or real(*a))
     attention = {"attend_to_ancestors", "attend_to_source"}
@@ -337,7 +337,7 @@ def test_decoding_uses_the_kernels(kernels, monkeypatch):
     assert calls == ((attention | {"linear"} if native.has_linear() else attention) if kernels else set())
     calls.clear()
     hypotheses([pair()[1]], source(), beam=3)  # 27 rows
-    assert calls == (attention | {"few_rows"} if kernels else set())
+    assert calls == (attention | {"FewRows"} if kernels else set())
 
 
 @pytest.mark.parametrize("sentences", [2, 40])
@@ -363,7 +363,7 @@ def test_decoding_copies_weights_only_where_it_pays(rows):
     assert DecodingCache(rows).linear(double) is double  # nothing is faster
     linear = DecodingCache(rows).linear(layer.fc1)
     if rows < FEWEST_ROWS and native.kernels() is not None:
-        assert isinstance(linear, FewRowsLinear) and linear.modules == (layer.fc1,)
+        assert isinstance(linear, native.FewRows) and linear.kept[0][0].data_ptr() == layer.fc1.weight.data_ptr()
     else:
         assert (linear is layer.fc1) == (rows < FEWEST_ROWS or not IS_AVAILABLE)
     x = torch.randn(1, rows, 32)

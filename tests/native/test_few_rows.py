@@ -30,7 +30,7 @@ def test_few_rows_are_float32s_product(dtype, inner, widths):
             modules, x = linears(inner, widths, dtype, bias), torch.randn(1, rows, inner).to(dtype)
             expected = exact(x, modules)
             for relu in (True, False):
-                found = native.few_rows(x, modules, relu)
+                found = native.FewRows(modules, relu)(x)
                 assert found.dtype == dtype and found.shape == expected.shape
                 wanted = expected.clamp(min=0) if relu else expected
                 # bfloat16 keeps 8 bits of a result; float32's sums are exact to about its last bits
@@ -59,7 +59,7 @@ def test_what_is_not_a_number_stays_so(dtype):
     (module,) = linears(40, (9,), dtype)
     x = torch.ones(2, 40, dtype=dtype)
     x[0, 3] = torch.nan
-    found = native.few_rows(x, [module], True)
+    found = native.FewRows([module], True)(x)
     assert found[0].isnan().all()
     assert found[1].isfinite().all()
 
@@ -69,4 +69,4 @@ def test_a_weight_that_does_not_lie_row_by_row():
     (module,) = linears(24, (40,), torch.float32)
     module.weight = nn.Parameter(module.weight.T.contiguous().T)
     x = torch.randn(3, 24).T.contiguous().T
-    assert torch.allclose(native.few_rows(x, [module], False).double(), exact(x, [module]), atol=1e-5)
+    assert torch.allclose(native.FewRows([module], False)(x).double(), exact(x, [module]), atol=1e-5)
