@@ -7,6 +7,7 @@ import argparse
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -148,16 +149,16 @@ class Work:
 
     def seconds(self, cell: Cell) -> float:
         """Estimate the seconds of one core that a cell takes: by rows like it, or by its size."""
-        layers, updates = sum(map(int, cell.layers.split("-"))), int(cell.train["max-update"])
-        alike = [
-            row["seconds"]["train"] / (row["updates"] * sum(map(int, row["layers"].split("-"))))
-            for row in self.kept.values()
-            if row["task"] == cell.task.name
-            and row["recipe"] == cell.recipe_name
-            and row.get("seconds", {}).get("train")
-        ]
-        each = statistics.median(alike) if alike else SECONDS_PER_LAYER * int(cell.train["max-tokens"]) / 1000
-        return each * layers * updates + EVALUATION_SECONDS * len(cell.tests)
+        depth, updates = total_depth(cell.layers), int(cell.train["max-update"])
+        rates: dict[int, list[float]] = defaultdict(list)  # difference in depth -> seconds per layer and update
+        for row in self.kept.values():
+            is_alike = row["task"] == cell.task.name and row["recipe"] == cell.recipe_name
+            if is_alike and row.get("seconds", {}).get("train"):
+                layers = total_depth(row["layers"])
+                rates[abs(layers - depth)].append(row["seconds"]["train"] / (row["updates"] * layers))
+        by_size = SECONDS_PER_LAYER * int(cell.train["max-tokens"]) / 1000
+        each = statistics.median(rates[min(rates)]) if rates else by_size
+        return each * depth * updates + EVALUATION_SECONDS * len(cell.tests)
 
     def run(self, jobs: int, again: Sequence[tuple[Corpus, Cell]] = ()) -> None:
         """Make what is missing; a cell that fails is noted and stops no other.
@@ -219,6 +220,11 @@ class Clock:
         pace = max(0.2, passed * self.jobs / self.done_seconds) if passed > 60 else 1.0
         text = f"cells: {self.done} of {len(self.estimates)} ended" + (f", {failed} failed" if failed else "")
         return f"{text}; about {duration(left / self.jobs * pace)} left" if left > 1 else text
+
+
+def total_depth(layers: str) -> int:
+    """Return the layers of all stacks together: 36 for "18-18"."""
+    return sum(map(int, layers.split("-")))
 
 
 def duration(seconds: float) -> str:

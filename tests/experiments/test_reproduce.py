@@ -9,7 +9,7 @@ import pytest
 from b2t_fairseq import cli
 from b2t_fairseq.evaluation.bleu import corpus_bleu
 from b2t_fairseq.experiments import reproduce
-from b2t_fairseq.experiments.laptop import Clock, duration
+from b2t_fairseq.experiments.laptop import EVALUATION_SECONDS, Clock, duration
 from b2t_fairseq.experiments.rows import Results
 from b2t_fairseq.experiments.scales import LaptopScale, PaperScale
 
@@ -219,6 +219,16 @@ def test_times_are_said_as_people_do():
     assert clock.line(100.0, 0) == "cells: 1 of 3 ended; about 4 min left"
     assert clock.line(200.0, 1).startswith("cells: 2 of 3 ended, 1 failed; ")
     assert clock.line(300.0, 1) == "cells: 3 of 3 ended, 1 failed"
+
+
+def test_times_are_estimated_by_the_rows_nearest_in_depth(tmp_path):
+    """Starting takes as long for a shallow training as for a deep one."""
+    work = scale("table1", "--seeds", "1", "--output", str(tmp_path)).work
+    like = {"task": "mt", "recipe": "quickstart", "updates": 1200}
+    rows = [{**like, "layers": layers, "seconds": {"train": s}} for layers, s in (("6-6", 300), ("18-18", 360))]
+    work.kept = {str(number): row for number, row in enumerate(rows)}
+    times = {cell.layers: work.seconds(cell) - EVALUATION_SECONDS * len(cell.tests) for _, cell in work.cells}
+    assert times == {"6-6": pytest.approx(300), "18-18": pytest.approx(360), "60-12": pytest.approx(720)}
 
 
 def test_no_two_cells_have_one_name(tmp_path):
