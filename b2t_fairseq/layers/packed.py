@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from .. import native
 from .activation import relu
-
-FEWEST_ROWS = 32  # with fewer, rearranging weights takes longer than it saves
+from .linear import FEWEST_ROWS, has_products, is_ordinary, suits_few_rows
 
 _OPERATIONS = torch.ops.mkldnn
 IS_AVAILABLE = (
@@ -62,27 +61,13 @@ class OneDnnLinear:
         return _OPERATIONS._linear_pointwise(x, self.weight, self.bias, self.then, [], "").to(self.dtype)
 
 
-def has_products(dtype: torch.dtype) -> bool:
-    """Whether this processor multiplies numbers of this dtype; torch widens those of bfloat16 else, one by one."""
-    return dtype != torch.bfloat16 or not IS_AVAILABLE or _OPERATIONS._is_mkldnn_bf16_supported()
-
-
 def packing(weight: Tensor, rows: int) -> Callable[..., Callable[[Tensor], Tensor]] | None:
     """Return what packs weights of this kind for about `rows` rows; None where nothing does, or it does not pay."""
-    if rows < FEWEST_ROWS or weight.device.type != "cpu":
+    if rows < FEWEST_ROWS or weight.device.type != "cpu":  # fewer would not pay for it
         return None
-    if (
-        native.suits(weight, torch.float32)
-        and native.has_linear()
-        and native.rounded_up(weight.size(1)) == weight.size(1)
-    ):
+    if native.suits(weight, torch.float32) and native.has_linear():
         return SplitLinear
     return partial(OneDnnLinear, rows=rows) if IS_AVAILABLE and weight.dtype in native.DTYPES else None
-
-
-def suits_few_rows(modules: Sequence[nn.Linear], rows: int) -> bool:
-    """Whether the products are `native.FewRows`'s."""
-    return rows < FEWEST_ROWS and all(native.suits(m.weight, *native.DTYPES) for m in modules)
 
 
 def prepared(
@@ -90,9 +75,11 @@ def prepared(
 ) -> Callable[[Tensor], Tensor]:
     """Return the product with the modules' weights, one below the other, for many products of about `rows` rows.
 
-    A single module that nothing makes faster is used as it is. `then` is applied to the product; `relu` becomes a part
-    of it where the product is ours or oneDNN's.
+    A single module that nothing makes faster is used as it is, and so are modules that do more than multiply. `then`
+    is applied to the product; `relu` becomes a part of it where the product is ours or oneDNN's.
     """
+    if not all(map(is_ordinary, modules)):
+        return lambda x: (then or nn.Identity())(torch.cat([module(x) for module in modules], -1))
     packed, reads_once = packing(modules[0].weight, rows), suits_few_rows(modules, rows)
     takes_relu = then is relu and (reads_once or packed is not None)
     if reads_once:

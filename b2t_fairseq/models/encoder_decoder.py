@@ -128,9 +128,10 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         no_encoder = "CA" not in stack.config.kinds
         super().__init__(without_layers(cfg, stack), dictionary, embed_tokens, no_encoder)
         adopt(self, cfg, stack)
-        if stack.split_products and self.output_projection is not None:  # which an adaptive softmax is instead of
+        if self.output_projection is not None:  # which an adaptive softmax is instead of
             self.output_projection = Linear.like(self.output_projection)
-            use_split_products(self.output_projection)
+            if stack.split_products:
+                use_split_products(self.output_projection)
         self.word_dropout = word_dropout
         self.beam = 1  # rows per sentence; where there is an encoder, its output says how many
         self.keeps_attention = False  # in training, too: set where a criterion reads it
@@ -197,7 +198,9 @@ class B2TTransformerDecoder(TransformerDecoderBase):
         cache.begin_step(x.device, padding)
         return Context(memory=cache.memory, cache=cache)
 
-    def forward(self, prev_output_tokens, encoder_out=None, incremental_state=None, features_only=False, **options):
+    def forward(
+        self, prev_output_tokens, encoder_out=None, incremental_state=None, features_only=False, *more, **options
+    ):
         """Return the logits `(B, T, V)`, or without the output layer `(B, T, C)`, and what `extract_features` does.
 
         Args:
@@ -205,14 +208,13 @@ class B2TTransformerDecoder(TransformerDecoderBase):
             encoder_out: what the encoder returned.
             incremental_state: fairseq's caches; then only the last position is computed.
             features_only: leave out the output layer (and so does an adaptive softmax, which the loss has).
-            **options: fairseq's; `extract_features` has most of them.
+            *more, **options: fairseq's; `extract_features` has most of them.
         """
-        x, extra = super().forward(
-            prev_output_tokens, encoder_out, incremental_state=incremental_state, features_only=True, **options
-        )
+        x, extra = super().forward(prev_output_tokens, encoder_out, incremental_state, True, *more, **options)
         if features_only:
             return x, extra
-        cache = incremental_state.get(CACHE) if incremental_state and self.adaptive_softmax is None else None
+        is_product = self.adaptive_softmax is None and type(self).output_layer is TransformerDecoderBase.output_layer
+        cache = incremental_state.get(CACHE) if incremental_state and is_product else None
         return (self.output_layer if cache is None else cache.linear(self.output_projection))(x), extra
 
     def reorder_incremental_state_scripting(self, incremental_state: dict, new_order: Tensor) -> None:

@@ -15,7 +15,7 @@ from .build import INTEGER, POINTER, kernels
 
 HEAD_WIDTHS = (16, 32, 64, 128)  # that attention is compiled for
 DTYPES = (torch.float32, torch.bfloat16)
-LANES = 16  # as in kernels.cpp
+LANES = 16  # at most, of vectors.h
 MOST_ROWS, MOST_COLUMNS = 64 * 32, 16 * 32  # that products.cpp packs of x at a time
 
 __all__ = [
@@ -52,8 +52,19 @@ class Step(ctypes.Structure):
 
 
 def suits(x: Tensor, *dtypes: torch.dtype) -> bool:
-    """Whether x is on the CPU, has one of the dtypes, and the kernels are there."""
-    return x.device.type == "cpu" and x.dtype in dtypes and kernels() is not None
+    """Whether x is on the CPU, has one of the dtypes, and the kernels are there and would not be missed by anyone."""
+    is_ordinary = type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and x.dtype in dtypes
+    return is_ordinary and not is_watched() and kernels() is not None
+
+
+def is_watched() -> bool:
+    """Whether torch follows operations, which the kernels are not: in a trace, or under a mode or a transformation."""
+    return bool(
+        torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack()
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
 def attend_to_ancestors(
@@ -153,29 +164,39 @@ class FewRows:
     """x W^T + bias, and then ReLU if asked for, in the time of reading W: for few rows, and no gradients.
 
     Args:
-        modules: their weights, in one of `DTYPES`, stand one below the other in W.
-        relu: max(0, x W^T + bias).
+        modules: their weights, of one C_in and one of `DTYPES`, as their biases, stand one below the other in W.
+        relu: max(0, x W^T + b).
+
+    Raises:
+        ValueError: the modules do not fit together.
     """
 
     def __init__(self, modules: Sequence[nn.Linear], relu: bool):
-        weights = [module.weight.detach().contiguous() for module in modules]
-        biases = [None if module.bias is None else module.bias.detach() for module in modules]
-        self.kept = weights, biases  # what the kernel reads
-        self.dtype, self.relu = weights[0].dtype, relu
-        self.inner, self.width = weights[0].size(1), sum(map(len, weights))
-        pointers = ((w.data_ptr(), None if b is None else b.data_ptr()) for w, b in zip(weights, biases, strict=True))
-        self.parts = [(*both, len(w)) for both, w in zip(pointers, weights, strict=True)]
+        self.weights = [module.weight.detach().contiguous() for module in modules]
+        self.biases = [None if module.bias is None else module.bias.detach().contiguous() for module in modules]
+        kinds = {(w.dtype, w.size(1)) for w in self.weights}
+        if len(kinds) > 1 or {b.dtype for b in self.biases if b is not None} - {self.weights[0].dtype}:
+            raise ValueError(f"weights and biases of one dtype and width are needed: {modules}")
+        ((self.dtype, self.inner),) = kinds
+        self.width, self.relu = sum(map(len, self.weights)), relu
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(..., C_in) -> (..., sum of C_out), of W's dtype."""
+        """(..., C_in) -> (..., sum of C_out), of W's dtype.
+
+        Raises:
+            ValueError: x is not on the CPU, or has another width.
+        """
+        if x.device.type != "cpu" or x.size(-1) != self.inner:
+            raise ValueError(f"x is {tuple(x.shape)} on {x.device}: (..., {self.inner}) on the CPU is needed")
         x = x.to(self.dtype).contiguous()  # under autocast x may be in bfloat16
-        y = x.new_empty(*x.shape[:-1], self.width)
-        rows, of_x, out = x.numel() // self.inner, x.data_ptr(), y.data_ptr()
+        *shape, inner = x.shape
+        y = x.new_empty(*shape, self.width)
+        rows, of_x, out = math.prod(shape), x.data_ptr(), y.data_ptr()
         multiply, is_bf16, threads = kernels().few_rows, self.dtype == torch.bfloat16, torch.get_num_threads()
-        for weight, bias, width in self.parts:
-            sizes = rows, self.inner, width, self.width
-            multiply(of_x, weight, bias, is_bf16, self.relu, *sizes, out, threads)
-            out += width * y.element_size()
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            pointers = of_x, weight.data_ptr(), None if bias is None else bias.data_ptr()
+            multiply(*pointers, is_bf16, self.relu, rows, inner, len(weight), self.width, out, threads)
+            out += len(weight) * y.element_size()
         return y
 
 

@@ -18,7 +18,9 @@ from builders import (
 from end_to_end import NARROW, TRAINING, make_data, weights
 from fairseq.optim.adam import FairseqAdam, FairseqAdamConfig
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from b2t_fairseq import UserError, native
 from b2t_fairseq.layers import linear
@@ -40,8 +42,8 @@ def randn(*shape, seed=1, requires_grad=False):
 @pytest.fixture
 def packs(emulated_amx, monkeypatch):
     """Split products whatever the sizes; what was packed: (is it a parameter, transposed)."""
-    monkeypatch.setattr(linear, "FEWEST_ROWS", 1)
-    monkeypatch.setattr(linear, "SMALLEST_WIDTH", 1)
+    monkeypatch.setattr(linear, "FEWEST_SPLIT_ROWS", 1)
+    monkeypatch.setattr(linear, "SMALLEST_SPLIT_WIDTH", 1)
     linear.warn_once.cache_clear()
     packs, real = [], native.pack
 
@@ -201,9 +203,9 @@ def test_a_weight_that_was_changed_is_packed_again(packs):
 def test_a_copy_begins_without_packed_weights(packs, copied):
     layer, x = splitting(40, 33), randn(6, 40, requires_grad=True)
     layer(x).sum().backward()
-    assert len(layer.packed.packed) == 2
+    assert len(layer.packed_weight.packed) == 2
     other = copied(layer)
-    assert other.packed.packed == {} and other.splits and layer.packed.packed
+    assert other.packed_weight.packed == {} and other.splits and layer.packed_weight.packed
     with torch.no_grad():
         other.weight.mul_(2)
     assert not torch.allclose(other(x), layer(x), atol=1e-2)
@@ -215,9 +217,9 @@ def test_where_torchs_products_stay(packs, monkeypatch, caplog, case):
     if case == "evaluation":
         layer.eval()
     elif case == "few rows":
-        monkeypatch.setattr(linear, "FEWEST_ROWS", 7)
+        monkeypatch.setattr(linear, "FEWEST_SPLIT_ROWS", 7)
     elif case == "narrow":
-        monkeypatch.setattr(linear, "SMALLEST_WIDTH", 34)
+        monkeypatch.setattr(linear, "SMALLEST_SPLIT_WIDTH", 34)
     elif case == "double":
         layer, x = layer.double(), x.double()
     elif case == "computed weight":
@@ -262,6 +264,49 @@ def test_what_does_not_fit_is_torchs_error():
     for x in (randn(2, 39), randn(2, 40).bfloat16()):
         with pytest.raises(RuntimeError, match=r"mat1|dtype"):
             layer(x)
+
+
+@torch.no_grad()
+def test_torch_can_follow_an_evaluation():
+    """Traces, counters and transformations see every operation; a kernel of ours would be missing in them."""
+    layer, x = Linear(40, 33).eval(), randn(3, 40)
+    expected = layer(x)
+    with FlopCounterMode(display=False) as counter:
+        layer(x)
+    assert counter.get_total_flops() == 2 * 3 * 40 * 33
+    assert torch.allclose(torch.jit.trace(layer, x)(x), expected, atol=1e-5)
+    assert torch.allclose(torch.func.vmap(layer)(x), expected, atol=1e-5)
+    assert torch.func.jvp(layer, (x,), (x,))[1].abs().sum() > 0
+    with FakeTensorMode() as mode:
+        fake = Linear(40, 33).eval()
+        assert fake(mode.from_tensor(x)).shape == (3, 33)
+
+
+def test_weights_of_another_dtype_and_back_are_packed_again(packs):
+    layer, x = splitting(40, 33), randn(6, 40)
+    layer(x)
+    layer.bfloat16().float()
+    assert torch.allclose(layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5)
+    layer.weight.data = torch.empty(0)
+    layer.weight.data = randn(33, 40, seed=9)
+    assert torch.allclose(layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5)
+    layer.weight.data.mul_(2)
+    layer.packed_weight.clear()  # as the docstring asks of whoever writes there by hand
+    assert torch.allclose(layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5)
+
+
+def test_what_does_not_fit_is_torchs_error_in_training(packs):
+    layer = splitting(40, 33)
+    for x in (randn(6, 41), randn(6, 39)):
+        with pytest.raises(RuntimeError, match="mat1"):
+            layer(x)
+    assert packs == []
+    layer.bias = nn.Parameter(torch.ones(1).expand(33))
+    x = randn(40, requires_grad=True)
+    y = layer(x)
+    y.sum().backward()
+    assert torch.allclose(y, F.linear(x, layer.weight, layer.bias), atol=1e-5)
+    assert torch.allclose(x.grad, layer.weight.sum(0), atol=1e-5)
 
 
 def test_the_log_says_once_where_there_is_no_amx(packs, monkeypatch, caplog):

@@ -363,7 +363,7 @@ def test_decoding_copies_weights_only_where_it_pays(rows):
     assert DecodingCache(rows).linear(double) is double  # nothing is faster
     linear = DecodingCache(rows).linear(layer.fc1)
     if rows < FEWEST_ROWS and native.kernels() is not None:
-        assert isinstance(linear, native.FewRows) and linear.kept[0][0].data_ptr() == layer.fc1.weight.data_ptr()
+        assert isinstance(linear, native.FewRows) and linear.weights[0].data_ptr() == layer.fc1.weight.data_ptr()
     else:
         assert (linear is layer.fc1) == (rows < FEWEST_ROWS or not IS_AVAILABLE)
     x = torch.randn(1, rows, 32)
@@ -372,6 +372,31 @@ def test_decoding_copies_weights_only_where_it_pays(rows):
         projections = (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj)
         fused, expected = DecodingCache(rows).linear(*projections)(x), torch.cat([p(x) for p in projections], -1)
         assert (fused - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("sentences", [2, 40])
+@pytest.mark.parametrize("change", ["hook", "output hook", "wrapper", "computed weight", "output layer"])
+def test_what_users_change_in_a_layer_counts_in_decoding(change, sentences):
+    model = randomise(build_connection("b2t")).eval()
+    layer, decoder = model.decoder.layers[0], model.decoder
+    if change == "hook":
+        layer.fc1.register_forward_hook(lambda module, inputs, output: output + 1)
+    elif change == "output hook":
+        decoder.output_projection.register_forward_hook(lambda module, inputs, output: output * 2)
+    elif change == "wrapper":
+        layer.fc1 = torch.nn.Sequential(layer.fc1, torch.nn.Tanh())
+    elif change == "computed weight":
+        torch.nn.utils.parametrizations.weight_norm(layer.fc1)
+    else:
+        base = type(decoder)
+        decoder.__class__ = type("Own", (base,), {"output_layer": lambda self, x: base.output_layer(self, x) * 2})
+    encoded = model.encoder(source(sentences)["net_input"]["src_tokens"])
+    tokens, state = torch.randint(4, 50, (sentences, 3), generator=torch.Generator().manual_seed(0)), {}
+    with torch.no_grad():
+        full, _ = decoder(tokens, encoded)
+        for i in range(3):
+            step, _ = decoder(tokens[:, : i + 1], encoded, state, False, False)
+            assert (step[:, 0] - full[:, i]).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])

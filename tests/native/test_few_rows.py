@@ -1,5 +1,8 @@
 """Products of few rows, against double precision."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -70,3 +73,36 @@ def test_a_weight_that_does_not_lie_row_by_row():
     module.weight = nn.Parameter(module.weight.T.contiguous().T)
     x = torch.randn(3, 24).T.contiguous().T
     assert torch.allclose(native.FewRows([module], False)(x).double(), exact(x, [module]), atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [torch.ones(1).expand(40), torch.randn(80)[::2]])
+@torch.no_grad()
+def test_a_bias_that_does_not_lie_number_by_number(bias):
+    (module,) = linears(24, (40,), torch.float32)
+    module.bias = nn.Parameter(bias)
+    x = torch.randn(3, 24)
+    assert torch.allclose(native.FewRows([module], False)(x).double(), exact(x, [module]), atol=1e-5)
+
+
+def test_what_does_not_fit_is_an_error():
+    wide, narrow = linears(24, (4,), torch.float32) + linears(8, (4,), torch.float32)
+    half = nn.Linear(24, 4)
+    half.bias = nn.Parameter(half.bias.detach().bfloat16())
+    for modules in ([wide, narrow], [wide, nn.Linear(24, 4, dtype=torch.bfloat16)], [half]):
+        with pytest.raises(ValueError, match="of one dtype and width"):
+            native.FewRows(modules, False)
+    for x in (torch.ones(2, 23), torch.ones(2, 25), torch.ones(2, 24, device="meta")):
+        with pytest.raises(ValueError, match=r"\(\.\.\., 24\) on the CPU is needed"):
+            native.FewRows([wide], False)(x)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda product: pickle.loads(pickle.dumps(product))])
+@torch.no_grad()
+def test_a_copy_has_its_own_numbers(copied):
+    (module,) = linears(24, (4,), torch.float32)
+    x = torch.randn(3, 24)
+    product = native.FewRows([module], False)
+    expected, other = product(x), copied(product)
+    module.weight.zero_()
+    assert torch.equal(other(x), expected)
+    assert torch.equal(product(x), module.bias.expand(3, -1))
