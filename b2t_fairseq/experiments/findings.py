@@ -97,7 +97,7 @@ def find_all(rows: Iterable[Row], paired: Paired) -> list[Finding]:
     found = []
     for group, cells in groups.items():
         task, layers = group[0], group[-1]
-        if layers not in DEPTHS[task]:
+        if layers not in DEPTHS.get(task, ()):
             continue
         is_shallow = layers == DEPTHS[task][0]
         sides = {1: ("post", "pre")} if is_shallow else {2: ("b2t", "post"), 3: ("b2t", "pre")}
@@ -126,12 +126,16 @@ def has_flattened(row: Row) -> bool:
 
 
 def main_score(row: Row) -> tuple[list[str], str, float] | None:
-    """Return test sets, metric and value of the score that decides: the first metric's mean over the test sets."""
+    """Return test sets, metric and value of the score that decides: the first metric's mean over the test sets.
+
+    None where a score is missing or not finite.
+    """
     tests = [test for test in row["scores"] if not test.startswith(VALIDATION)] or list(row["scores"])
     if not tests:
         return None
     metric = next(iter(row["scores"][tests[0]]))
-    return tests, metric, statistics.mean(row["scores"][test][metric]["score"] for test in tests)
+    scores = [row["scores"][test].get(metric, {}).get("score") for test in tests]
+    return None if None in scores else (tests, metric, statistics.mean(scores))
 
 
 def stability(pairs: Sequence[tuple[Row, Row]], _: Paired) -> tuple[str, str, int]:
@@ -173,7 +177,7 @@ def quality(pairs: Sequence[tuple[Row, Row]], paired: Paired) -> tuple[str, str,
     tested = [p for row in chances for p in row if p is not None]
     clear = [all(p is not None and p < ALPHA for p in row) for row in chances]
     if tested:
-        shown = ", ".join(f"{p:.3f}" for p in tested)
+        shown = ", ".join("not made" if p is None else f"{p:.3f}" for row in chances for p in row)
         parts.append(f"paired test p = {shown}; sign test p = {sign_test(ahead, len(sound)):.2f}")
     if is_lost:
         return FAILS, sentences(parts), ahead

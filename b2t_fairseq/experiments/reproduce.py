@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..common.command_line import Parser, forget_import_time_logging, positive
 from ..common.errors import UserError
@@ -25,13 +26,14 @@ from .tasks import TASKS
 
 SCALES: dict[str, type[Scale]] = {"laptop": LaptopScale, "paper": PaperScale}
 LAUNCHERS = ("local", "slurm")
+LARGEST_SEED = 4_000_000_000  # NumPy takes less than 2**32, and fairseq adds the epoch and the update
 FINDINGS = ("table1", "table2", "table3", "table4")  # what speaks to the three findings
 DESCRIPTION = """\
 Make the paper's tables and figures and say which of its findings hold. Cells that are done, by this command, by the
 quickstart or by paper-train, are not made again, nor those whose rows are among the results. Run the same command again
 to resume."""
 EXAMPLES = """\
-targets: {targets}, findings (tables 1 to 4), all
+targets: {targets}, findings (tables 1 to 4), all (at paper scale without warmup, which has no form there)
 
 examples:
   b2t-fairseq reproduce table1 --dry-run             what would be run, and how long it takes
@@ -66,9 +68,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--report", action="store_true", help="write the report of what is done, train nothing")
     add_code_options(add)
     options, further = parser.parse_known_args(arguments)
-    options.targets = find_targets(options.targets)
+    options.targets = find_targets(options.targets, options.scale)
     options.task_words = task_words(options, further)
-    options.seeds = whole_numbers(options.seeds, "--seeds") if options.seeds else default_seeds(options.scale)
+    options.seeds = (
+        whole_numbers(options.seeds, "--seeds") if options.seeds is not None else default_seeds(options.scale)
+    )
     if options.connections is not None:
         options.connections = parse_methods(options.connections, "--connections")
     if options.depths is not None:
@@ -81,28 +85,33 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def find_targets(names: Sequence[str]) -> list[Target]:
+def find_targets(names: Sequence[str], scale: str) -> list[Target]:
     """Return the targets of these names, `findings` and `all` spelled out, each once.
 
     Raises:
-        UserError: an unknown name; lists the known ones.
+        UserError: an unknown name, or none; lists the known ones.
     """
-    spelled: list[str] = []
-    for name in (word for text in names for word in text.split(",") if word):
-        spelled += TARGETS if name == "all" else FINDINGS if name == "findings" else [name]
+    every = [name for name in TARGETS if scale != "paper" or get_target(name).variants == [{}]]
+    words, spelled = [word for text in names for word in text.split(",") if word], []
+    for name in words or [""]:
+        spelled += every if name == "all" else FINDINGS if name == "findings" else [name]
     return [get_target(name) for name in dict.fromkeys(spelled)]
 
 
 def check_depths(depths: Sequence[str], targets: Sequence[Target]) -> None:
-    """Refuse depths that a target does not have.
+    """Refuse depths that none of the targets has, and targets that have none of the depths.
 
     Raises:
-        UserError: names the target and its depths.
+        UserError: names the depth or the target, and the depths that there are.
     """
+    every: dict[str, None] = {}
     for target in targets:
-        known = list(dict.fromkeys(layers for _, layers in (*target.models(), *target.trained_models())))
+        known = dict.fromkeys(layers for _, layers in (*target.models(), *target.trained_models()))
+        every |= known
         if not set(depths) & set(known):
             raise UserError(f"--depths {','.join(depths)}: {target.name} has {', '.join(known)}")
+    if unknown := [depth for depth in depths if depth not in every]:
+        raise UserError(f"--depths {','.join(depths)}: no target has {unknown[0]}; there are {', '.join(every)}")
 
 
 def task_words(options: argparse.Namespace, further: Sequence[str]) -> list[str]:
@@ -117,6 +126,8 @@ def task_words(options: argparse.Namespace, further: Sequence[str]) -> list[str]
     if len(tasks) > 1:
         what = f"--data {options.data}" if options.data else further[0]
         raise UserError(f"{what} belongs to one task, the targets are of {', '.join(sorted(tasks))}: name those of one")
+    if options.data and not Path(options.data).exists():
+        raise UserError(f"--data {options.data}: there is no such folder; check the path")
     task = TASKS[tasks.pop()]
     parser = Parser(prog=f"reproduce ({task.name})")
     task.add_options(parser.add_argument)
@@ -125,11 +136,12 @@ def task_words(options: argparse.Namespace, further: Sequence[str]) -> list[str]
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
-    """Parse different whole numbers, `1,2,3`."""
+    """Parse different whole numbers, `1,2,3`, which NumPy takes as seeds."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isdecimal() for word in words) or len(set(words)) < len(words):
-        raise UserError(f"{option} {text}: write different whole numbers, as in 1,2,3")
-    return [int(word) for word in words]
+    numbers = [int(word) for word in words if word.isdecimal()]
+    if len(set(numbers)) < len(words) or max(numbers) > LARGEST_SEED:
+        raise UserError(f"{option} {text}: write different whole numbers up to {LARGEST_SEED}, as in 1,2,3")
+    return numbers
 
 
 def default_seeds(scale: str) -> list[int]:

@@ -11,14 +11,26 @@ import fcntl
 import gzip
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import append_record, read_record, read_records, replacing, write_atomically, write_record
+from ..common.files import (
+    append_record,
+    holds,
+    is_of_type,
+    note_damage,
+    read_record,
+    read_records,
+    replacing,
+    write_atomically,
+    write_record,
+)
 from .jobs.progress import History
 
 Row = dict[str, Any]
@@ -26,6 +38,8 @@ ROW = "row.json"  # in a cell's folder
 CURVE_POINTS = 60  # of a curve in a row; the log has them all
 #: what names a cell for a reader; two rows that agree in it and differ in the fingerprint are of two versions
 IDENTITY = ("task", "corpus", "layers", "connection", "recipe", "updates", "seed")
+#: of cells that may stand in one table
+GROUP = ("task", "corpus", "recipe", "updates")
 FIELDS = {
     **{"fingerprint": str, "scale": str, "task": str, "corpus": str, "connection": str, "layers": str, "recipe": str},
     **{"seed": int, "updates": (int, NoneType), "failure": (str, NoneType), "scores": dict, "curve": dict},
@@ -36,6 +50,40 @@ FIELDS = {
 def identity(row: Mapping[str, Any]) -> tuple:
     """Return what names a row's cell for a reader (`IDENTITY`)."""
     return tuple(row[field] for field in IDENTITY)
+
+
+def version(row: Mapping[str, Any]) -> tuple:
+    """Return what tells two versions of a recipe apart in the rows of one method and depth: the training's options.
+
+    Seed and folders, which differ from cell to cell, are left out.
+    """
+    words = shlex.split(str(row.get("command") or ""))
+    seeds = {place + 1 for place, word in enumerate(words) if word == "--seed"}
+    return tuple(word for place, word in enumerate(words) if place not in seeds and "/" not in word)
+
+
+def corpus_version(row: Mapping[str, Any]) -> tuple:
+    """Return what tells two versions of a corpus apart: its counts and the unigram level."""
+    return row.get("unigram"), json.dumps(row.get("counts"), sort_keys=True)
+
+
+def of_one_version(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows that may stand side by side: of each cell the one that was made last.
+
+    Beside it stands none that an older version of its corpus or recipe made. Rows at paper scale, whose commands name
+    folders of their machines, are not compared.
+    """
+    dated = sorted(rows, key=lambda row: str(row["machine"].get("date")))
+    newest = {identity(row): row for row in dated}
+    corpora = {tuple(row[field] for field in GROUP): corpus_version(row) for row in dated}
+    recipes = {identity(row)[:-1]: version(row) for row in dated}
+    return [
+        row
+        for row in newest.values()
+        if row["scale"] == "paper"
+        or corpora[tuple(row[field] for field in GROUP)] == corpus_version(row)
+        and recipes[identity(row)[:-1]] == version(row)
+    ]
 
 
 def describe(row: Mapping[str, Any]) -> str:
@@ -53,8 +101,43 @@ def write_row(folder: Path, row: Row, hypotheses: Mapping[str, Sequence[str]]) -
 
 def read_row(folder: Path, fingerprint: str) -> Row | None:
     """Return the row in a cell's folder; None if there is none, or it is another cell's."""
-    row = read_record(folder / ROW, **FIELDS)
-    return row if row is not None and row["fingerprint"] == fingerprint else None
+    row = clean(read_record(folder / ROW, **FIELDS))
+    return row if row is not None and row["fingerprint"] == fingerprint and is_sound(row, folder / ROW) else None
+
+
+def is_sound(row: Row, path: Path) -> bool:
+    """Return whether what a row holds can be shown and compared; notes what cannot.
+
+    Args:
+        row: with `FIELDS` of the right types.
+        path: of its file, for the note.
+    """
+    number = (int, float)
+    scores = [score for named in row["scores"].values() for score in (named.values() if is_named(named) else [None])]
+    points = [point for curve in row["curve"].values() for point in (curve if isinstance(curve, list) else [None])]
+    checks = {
+        "layers": re.fullmatch(r"[1-9]\d*(-[1-9]\d*)?", row["layers"]),
+        "scores": all(holds(score, {"score": (*number, NoneType), "signature": str}) for score in scores),
+        "curve": all(map(is_point, points)),
+        "seconds": all(is_of_type(value, number) for value in row["seconds"].values()),
+        "unigram": is_of_type(row.get("unigram"), (*number, NoneType)),
+    }
+    wrong = [name for name, is_right in checks.items() if not is_right]
+    if wrong:
+        note_damage(f"{path}, row {row['fingerprint']}", ValueError(f"unexpected {', '.join(wrong)}"))
+    return not wrong
+
+
+def is_named(value: Any) -> bool:
+    """Return whether a JSON value is a record that holds something."""
+    return isinstance(value, dict) and bool(value)
+
+
+def is_point(point: Any) -> bool:
+    """Return whether a JSON value is a point of a curve: an update, and a number or None."""
+    if not isinstance(point, list) or len(point) != 2:
+        return False
+    return is_of_type(point[0], int) and is_of_type(point[1], (int, float, NoneType))
 
 
 def read_hypotheses(folder: Path, tests: Sequence[str]) -> dict[str, list[str]]:
@@ -106,7 +189,8 @@ class Results:
 
     def rows(self) -> dict[str, Row]:
         """Return the rows by fingerprint; a damaged line is noted and left out."""
-        return {row["fingerprint"]: row for row in read_records(self.path, **FIELDS)}
+        rows = map(clean, read_records(self.path, **FIELDS))
+        return {row["fingerprint"]: row for row in rows if is_sound(row, self.path)}
 
     def hypotheses(self, fingerprint: str, test: str) -> list[str] | None:
         """Return what a cell's model wrote for a test; None if that is not kept."""

@@ -166,3 +166,20 @@ def test_all_test_sets_count_and_validation_sets_do_not():
 
 def test_a_lead_must_be_larger_than_its_spread_over_seeds():
     assert verdict(sides("post", [30.0, 30.1, 40.0], "pre", [29.9, 30.0, 30.1])) == "not enough data"
+
+
+def test_a_score_that_is_not_finite_decides_nothing():
+    rows = sides("b2t", [20.0, None, 21.0], "pre", [22.0, 23.0, 22.0], task="lm", layers="16")
+    rows[1]["scores"] = {"test": {"ppl": {"score": None, "signature": "s"}}}
+    (found,) = find_all(rows, lambda *pair: None)
+    assert "ahead in 2 of 2 seeds" in found.explanation
+
+
+def test_a_task_that_is_not_known_is_left_out():
+    assert find_all([{**row, "task": "vision"} for row in sides("post", [30], "pre", [29])], lambda *pair: 0.01) == []
+
+
+def test_a_paired_test_that_was_not_made_is_said():
+    rows = sides("post", [30, 31], "pre", [29, 29])
+    (found,) = find_all(rows, lambda first, *_: 0.01 if first.endswith("1") else None)
+    assert "paired test p = 0.010, not made" in found.explanation and found.verdict == "not enough data"

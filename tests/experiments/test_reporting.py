@@ -85,6 +85,12 @@ def test_scales_and_budgets_never_mix(folder):
     assert "77.70" not in table1[: table1.index("5,000 updates")] and "11.10" not in text
 
 
+def test_rows_of_older_versions_are_counted_and_not_shown(folder):
+    text = (folder / "REPORT.md").read_text()
+    assert "1 kept row is of older versions of a recipe, a corpus or the program: not shown." in text
+    assert "11.10" not in text
+
+
 def test_findings_come_first_with_their_rules(folder):
     text = (folder / "REPORT.md").read_text()
     assert text.index("## Findings") < text.index("## Table 1")

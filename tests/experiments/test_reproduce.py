@@ -36,6 +36,12 @@ def scale(*words: str) -> LaptopScale | PaperScale:
         (["tabel1"], "unknown target 'tabel1': choose from table1, "),
         (["table1", "--seeds", "1,1"], "--seeds 1,1"),
         (["table1", "--seeds", "one"], "--seeds one"),
+        (["table1", "--seeds", "1,01"], "--seeds 1,01"),
+        (["table1", "--seeds", ""], "--seeds : write different whole numbers"),
+        (["table1", "--seeds", "4294967295"], "--seeds 4294967295: write different whole numbers up to 4000000000"),
+        ([","], "unknown target '': choose from table1, "),
+        (["table1", "--depths", "6-6,7-7"], "--depths 6-6,7-7: no target has 7-7; there are 6-6, 18-18, 60-12"),
+        (["figure3", "--data", "no/such/folder"], "--data no/such/folder: there is no such folder"),
         (["table1", "--connections", "b2t,ghost"], "ghost"),
         (["table1", "--connections", "b2t,b2t"], "--connections needs different names"),
         (["table1", "--depths", "6-7"], "--depths 6-7: table1 has 6-6, 18-18, 60-12"),
@@ -75,6 +81,11 @@ def test_only_some_depths(pairs, tmp_path, capsys):
     assert cli.main(["reproduce", *words, "--dry-run"]) == 0
     plan = capsys.readouterr().out
     assert "  6 cells, 0 done; about " in plan and "60-12" not in plan and plan.count(" train ") == 6
+
+
+def test_all_at_paper_scale_leaves_out_what_has_no_form_there():
+    laptop, paper = (reproduce.parse(["all", "--scale", name]).targets for name in ("laptop", "paper"))
+    assert {t.name for t in laptop} - {t.name for t in paper} == {"warmup"}
 
 
 def test_targets_are_the_papers_and_each_is_made_once():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from b2t_fairseq.common.errors import UserError
-from b2t_fairseq.experiments.rows import Results, clean, read_row, thinned, unpack, write_row
+from b2t_fairseq.experiments.rows import Results, clean, of_one_version, read_row, thinned, unpack, write_row
 
 
 def made(fingerprint: str, **changes) -> dict:
@@ -44,6 +44,58 @@ def test_a_damaged_row_is_noted_and_made_again(tmp_path, capsys):
     with open(results.path, "a") as file:
         file.write('{"fingerprint": "f2", "scale"')
     assert list(results.rows()) == ["f1"] and "line 2" in capsys.readouterr().err
+
+
+POINT = {"valid": [[100, 2.5]]}
+
+
+@pytest.mark.parametrize(
+    "changes, word",
+    [
+        ({"scores": {"test": 3}}, "scores"),
+        ({"scores": {"test": {}}}, "scores"),
+        ({"scores": {"test": {"BLEU": {"score": "high", "signature": "s"}}}}, "scores"),
+        ({"scores": {"test": {"BLEU": {"score": 3.0}}}}, "scores"),
+        ({"curve": {"valid": [1, 2]}}, "curve"),
+        ({"curve": {"valid": [["a", 2.0]]}}, "curve"),
+        ({"curve": {"valid": None}}, "curve"),
+        ({"layers": "deep"}, "layers"),
+        ({"seconds": {"train": None}}, "seconds"),
+        ({"unigram": "x"}, "unigram"),
+    ],
+)
+def test_a_row_with_odd_values_is_noted_and_left_out(changes, word, tmp_path, capsys):
+    results = Results(tmp_path)
+    results.add(made("f1", curve=POINT), {})
+    with open(results.path, "a") as file:
+        file.write(json.dumps(made("f2", **{"curve": POINT} | changes)) + "\n")
+    assert list(results.rows()) == ["f1"]
+    assert f"row f2 is damaged and ignored (unexpected {word})" in capsys.readouterr().err
+    write_row(tmp_path, made("f2", **{"curve": POINT} | changes), {})
+    assert read_row(tmp_path, "f2") is None
+
+
+def test_nan_in_a_file_is_no_number(tmp_path):
+    results = Results(tmp_path)
+    results.path.write_text(json.dumps(made("f1", curve={"valid": [[100, math.nan]]}, unigram=math.inf)) + "\n")
+    assert results.rows()["f1"]["curve"] == {"valid": [[100, None]]} and results.rows()["f1"]["unigram"] is None
+
+
+def test_versions_never_stand_in_one_table():
+    def row(seed: int, day: int, lr: str = "1e-3", **changes) -> dict:
+        command = f"b2t-fairseq train runs/x/data-{day}/bin --save-dir runs/x/{seed} --lr {lr} --seed {seed}"
+        facts = {"seed": seed, "command": command, "machine": {"date": f"2026-11-0{day}"}, "unigram": 7.5}
+        return made(f"f{seed}{day}{changes.get('connection')}", **facts | changes)
+
+    alike = [row(1, 1), row(1, 1, connection="pre"), row(1, 1, "2e-3", connection="tfixup"), row(2, 2)]
+    assert of_one_version(alike) == alike
+    assert of_one_version([row(1, 1), row(1, 2)]) == [row(1, 2)]  # one cell twice
+    assert of_one_version([row(1, 1), row(2, 2, "2e-3")]) == [row(2, 2, "2e-3")]  # another recipe for seed 2
+    corpus = {"unigram": 7.6, "connection": "pre"}
+    assert of_one_version([row(1, 1), row(1, 2, **corpus)]) == [row(1, 2, **corpus)]  # another corpus for Pre-LN
+    assert len(of_one_version([row(1, 1), row(1, 2, updates=200, **corpus)])) == 2  # another table
+    paper = [row(1, 1, scale="paper"), row(2, 2, scale="paper", command="sbatch --output /home/b")]
+    assert of_one_version(paper) == paper
 
 
 def test_damaged_hypotheses_are_one_line(tmp_path):

@@ -17,7 +17,7 @@ from ...common.files import read_records
 from ...models.methods import is_own
 from .. import findings, significance
 from ..published import Target, all_targets, elsewhere
-from ..rows import Results, Row, describe, identity
+from ..rows import Results, Row, describe, of_one_version
 from . import figures
 from .document import Code, Document, Heading, Picture, Table, Text
 from .scores import PUBLISHED, published_cells, published_head, score_table, signatures
@@ -64,14 +64,17 @@ class Report:
     Attributes:
         results: rows, hypotheses and measurements.
         scale: "laptop" or "paper".
-        rows: one for each cell.
+        rows: one for each cell, of one version.
+        older: the number of rows that other versions of a recipe, a corpus or the program made.
         document: what is written so far.
         pictures: the folder of the figures.
     """
 
     def __init__(self, results: Results, folder: Path, wanted: Sequence[str] = ()):
         self.results, self.scale = results, results.folder.name
-        self.rows = newest(results.rows().values())
+        kept = results.rows()
+        self.rows = of_one_version(kept.values())
+        self.older = len(kept) - len(self.rows)
         self.wanted = wanted
         self.document = Document(f"{TITLE} ({self.scale} scale)")
         self.pictures = folder / "figures" / self.scale
@@ -82,6 +85,9 @@ class Report:
         self.document.add(Text(OPENING[self.scale]))
         if missing:
             self.document.add(Code(f"Not done yet: {len(missing)} cells and measurements that were asked for", missing))
+        if self.older:
+            count = f"{self.older} kept row{'s are' if self.older > 1 else ' is'}"
+            self.document.add(Text(f"{count} of older versions of a recipe, a corpus or the program: not shown."))
 
     def add_findings(self) -> None:
         """Add the three findings: the verdicts, and what they rest on."""
@@ -94,7 +100,9 @@ class Report:
         head = ["finding", "verdict", "task", "cells", "layers", "what it rests on"]
         lines = []
         for finding in found:
-            cells = f"{finding.corpus}, {finding.recipe}, {finding.updates:,} updates"
+            cells = f"{finding.corpus}, {finding.recipe}" + (
+                f", {finding.updates:,} updates" if finding.updates else ""
+            )
             verdict = f"**{finding.verdict}**"
             lines.append([finding.title, verdict, finding.task, cells, finding.layers, finding.explanation])
         self.document.add(Table(head, lines, wordy=(0, 3, 5)), Text(findings.RULES, is_note=True))
@@ -320,12 +328,6 @@ class Report:
         self.document.add(Table(head, lines, wordy=(0, len(head) - 1)))
         commands = [f"# {describe(row)}\n{row['command']}" for row in self.rows if row.get("command")]
         self.document.add(Code(f"The training command of each of the {len(commands)} cells", commands))
-
-
-def newest(rows: Iterable[Row]) -> list[Row]:
-    """Return the rows, of several versions of one cell the one that was made last."""
-    dated = sorted(rows, key=lambda row: str(row["machine"].get("date")))
-    return list({identity(row): row for row in dated}.values())
 
 
 def newest_code(paths: Iterable[Path]) -> list[Path]:
