@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from .errors import UserError
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last by `ulimit -f`, or on a small file system
 Types = type | tuple[type, ...]
 
 
@@ -222,5 +222,5 @@ def disk_full_as_one_line(place: Path) -> Iterator[None]:
         if error.errno not in NO_SPACE:
             raise
         raise UserError(
-            f"{place}: no space left (disk or quota): make room, then run the same command again to resume"
+            f"{place}: no space left (disk, quota or size limit): make room, then run the same command again to resume"
         ) from error

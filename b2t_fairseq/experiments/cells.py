@@ -141,7 +141,8 @@ class Cell:
         commands = [Command(f"train {self.name}", arguments, self.folder, "train", total, count, True, prepared)]
         arguments = [sys.executable, "-m", "b2t_fairseq.average_checkpoints", "--inputs", str(checkpoints)]
         arguments += ["--output", str(self.averaged), *flags(self.recipe["average"])]
-        settle, depends = partial(what_there_is, checkpoints, self.last_checkpoints), commands[-1].fingerprint
+        settle = partial(what_there_is, checkpoints, self.last_checkpoints, total)
+        depends = commands[-1].fingerprint
         average = Command(f"average {self.name}", arguments, self.folder, "average", depends=depends, settle=settle)
         commands.append(average)
         return Chain(self.name, [*commands, *self.evaluations(average.fingerprint)])
@@ -269,12 +270,20 @@ def nothing_learned(history: History, level: float) -> str | None:
     )
 
 
-def what_there_is(checkpoints: Path, count: int, arguments: Sequence[str]) -> Sequence[str]:
-    """Return the averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends."""
-    written = sorted(checkpoints.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.rpartition("_")[2]))
+def what_there_is(checkpoints: Path, count: int, updates: int, arguments: Sequence[str]) -> Sequence[str]:
+    """Return the averaging of what a short training left: fairseq writes no update checkpoint where an epoch ends.
+
+    Args:
+        checkpoints: the training's folder.
+        count: how many are to be averaged.
+        updates: the training's last; its checkpoint is `checkpoint_last.pt`, too.
+        arguments: the averaging command.
+    """
+    written = {int(path.stem.rpartition("_")[2]): path for path in checkpoints.glob("checkpoint_*_*.pt")}
     if len(written) >= count:
         return arguments
-    names = [str(path) for path in [*written, checkpoints / "checkpoint_last.pt"]]
+    last = {} if updates in written else {updates: checkpoints / "checkpoint_last.pt"}
+    names = [str(path) for _, path in sorted((written | last).items())]
     return [*arguments[:3], "--inputs", *names, "--output", arguments[arguments.index("--output") + 1]]
 
 

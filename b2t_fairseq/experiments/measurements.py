@@ -63,8 +63,8 @@ class Measurement:
         return results.folder / "probes" / f"{self.name}.jsonl"
 
     def is_done(self, *results: Results | None) -> bool:
-        """Return whether its records are among some results."""
-        return any(each is not None and self.kept(each).exists() for each in results)
+        """Return whether its records are among some results; a file that holds none does not count."""
+        return any(each is not None and read_records(self.kept(each)) for each in results)
 
     def keep(self, results: Results, source: Path | None = None) -> None:
         """Copy what the command wrote, or the file `source`, to the results."""

@@ -13,7 +13,7 @@ FILE = "paired.jsonl"
 def kept(results: Results) -> dict[tuple[str, str, str], float]:
     """Return the kept tests: (fingerprint, fingerprint, test set) -> p."""
     records = read_records(results.folder / FILE, first=str, second=str, test=str, p=float, signature=str)
-    return {(record["first"], record["second"], record["test"]): record["p"] for record in records}
+    return {(record["first"], record["second"], record["test"]): record["p"] for record in records if record["p"] >= 0}
 
 
 def make(rows: Iterable[Row], corpora: Mapping[str, Corpus], results: Results) -> None:

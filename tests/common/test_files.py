@@ -74,7 +74,7 @@ def test_what_cannot_be_written_is_named_as_the_user_named_it(tmp_path):
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    for full in (errno.ENOSPC, errno.EDQUOT):
+    for full in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         with pytest.raises(UserError, match=f"^{tmp_path}/file: no space left"), replacing(tmp_path / "file"):
             raise OSError(full, "full")
     with pytest.raises(OSError, match="broken"), replacing(tmp_path / "file"):

@@ -185,9 +185,18 @@ def test_averaging_takes_what_there_is(tmp_path):
     ]
     (tmp_path / "checkpoint_1_4.pt").touch()
     names = [str(tmp_path / name) for name in ("checkpoint_1_4.pt", "checkpoint_last.pt")]
-    assert what_there_is(tmp_path, 2, arguments) == [*arguments[:3], "--inputs", *names, "--output", "a.pt"]
+    assert what_there_is(tmp_path, 2, 6, arguments) == [*arguments[:3], "--inputs", *names, "--output", "a.pt"]
     (tmp_path / "checkpoint_1_8.pt").touch()
-    assert what_there_is(tmp_path, 2, arguments) == arguments
+    assert what_there_is(tmp_path, 2, 8, arguments) == arguments
+
+
+def test_the_last_update_is_averaged_once(tmp_path):
+    """The end of an epoch takes the place of one in the middle; the last one is `checkpoint_last.pt`, too."""
+    names = [str(tmp_path / name) for name in ("checkpoint_1_8.pt", "checkpoint_3_32.pt", "checkpoint_4_40.pt")]
+    for name in names:
+        Path(name).touch()
+    arguments = ["python", "-m", "average", "--inputs", str(tmp_path), "--output", "a.pt"]
+    assert what_there_is(tmp_path, 5, 40, arguments)[4:-2] == names
 
 
 def test_preparation_is_deterministic_and_repeats_nothing(tmp_path, pairs):

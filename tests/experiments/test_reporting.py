@@ -1,11 +1,14 @@
 """The report: numbers of rows where they belong, groups apart, and both forms of the document."""
 
+import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.experiments import reporting
+from b2t_fairseq.experiments import reporting, significance
+from b2t_fairseq.experiments.measurements import Measurement
 from b2t_fairseq.experiments.published import get_target
 from b2t_fairseq.experiments.reporting.document import Document, Heading, Picture, Table, Text, marked
 from b2t_fairseq.experiments.reporting.pages import title_of
@@ -119,6 +122,35 @@ def test_the_same_rows_are_the_same_files(folder):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".svg", ".md", ".html")}
     reporting.write(Results(folder / "laptop"), folder)
     assert {path: path.read_bytes() for path in before} == before and len(before) > 5
+
+
+def test_odd_records_of_a_measurement_are_noted_and_left_out(tmp_path, capsys):
+    results = Results(tmp_path / "laptop")
+    (results.folder / "probes").mkdir(parents=True)
+    path = results.folder / "probes" / "gradients-post-18-18-w512-1.jsonl"
+    sound = {"connection": "post", "layers": "18-18", "side": "decoder", "layer": 1, "width": 512, "value": 0.5}
+    odd = [{**sound, "value": "x"}, {**sound, "layer": None}, {**sound, "connection": None}]
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in [sound, *odd]))
+    reporting.write(results, tmp_path)
+    assert capsys.readouterr().err.count("is damaged and ignored") >= 3
+    assert "figure3-w512.svg" in (tmp_path / "REPORT.md").read_text()
+
+
+def test_a_file_without_records_is_a_measurement_to_make(tmp_path):
+    results, measurement = Results(tmp_path), Measurement("m", (), tmp_path)
+    assert not measurement.is_done(results, None)
+    measurement.kept(results).parent.mkdir()
+    measurement.kept(results).touch()
+    assert not measurement.is_done(results)
+    measurement.kept(results).write_text('{"value": 1.0}\n')
+    assert measurement.is_done(None, results)
+
+
+def test_a_paired_test_that_is_no_number_is_one_to_make(tmp_path):
+    record = {"first": "a", "second": "b", "test": "test", "signature": "s"}
+    lines = [record | {"p": 0.5}, record | {"p": math.nan, "first": "c"}]
+    (tmp_path / significance.FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert significance.kept(Results(tmp_path)) == {("a", "b", "test"): 0.5}
 
 
 def test_words_of_the_tables():
