@@ -114,7 +114,7 @@ class PaperCell:
         arguments = ours("paper-train", self.corpus.name, *self.options)
         return Chain(self.name, [Command(self.name, arguments, self.folder, "reproduce", resumes=True)])
 
-    @property
+    @cached_property
     def gpu_hours(self) -> float:
         """Estimate the hours on one H100."""
         if self.corpus.depths and self.layers not in self.corpus.depths:

@@ -89,7 +89,8 @@ def of_one_version(rows: Iterable[Row]) -> list[Row]:
 def describe(row: Mapping[str, Any]) -> str:
     """Return a row's cell in words: `mt embedded b2t 18-18 quickstart, 1200 updates, seed 1`."""
     words = ("task", "corpus", "connection", "layers", "recipe")
-    return " ".join(str(row[word]) for word in words) + f", {row['updates']} updates, seed {row['seed']}"
+    updates = "" if row["updates"] is None else f", {row['updates']} updates"  # the recipe's own
+    return " ".join(str(row[word]) for word in words) + f"{updates}, seed {row['seed']}"
 
 
 def write_row(folder: Path, row: Row, hypotheses: Mapping[str, Sequence[str]]) -> None:

@@ -153,6 +153,16 @@ def test_a_paired_test_that_is_no_number_is_one_to_make(tmp_path):
     assert significance.kept(Results(tmp_path)) == {("a", "b", "test"): 0.5}
 
 
+def test_a_paper_scale_row_has_the_recipes_own_updates(tmp_path):
+    results = Results(tmp_path / "paper")
+    facts = {"corpus": "wmt_ende", "recipe": "paper", "updates": None, "scale": "paper"}
+    for connection in ("post", "pre"):
+        results.add(row(connection, "6-6", 1, 26.0, **facts, fingerprint=connection), {})
+    reporting.write(results, tmp_path)
+    text = (tmp_path / "REPORT-paper.md").read_text()
+    assert "| wmt_ende, paper " in text and "# mt wmt_ende pre 6-6 paper, seed 1" in text and "None" not in text
+
+
 def test_words_of_the_tables():
     assert spread([1.0, None, 3.0, float("nan")]) == "2.00 ± 1.41" and spread([None]) == "–" and spread([2.0]) == "2.00"
     assert [title_of(name) for name in ("table10", "figure1", "methods")] == ["Table 10", "Figure 1", "Methods"]
