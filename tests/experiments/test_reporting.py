@@ -128,7 +128,8 @@ def test_odd_records_of_a_measurement_are_noted_and_left_out(tmp_path, capsys):
     results = Results(tmp_path / "laptop")
     (results.folder / "probes").mkdir(parents=True)
     path = results.folder / "probes" / "gradients-post-18-18-w512-1.jsonl"
-    sound = {"connection": "post", "layers": "18-18", "side": "decoder", "layer": 1, "width": 512, "value": 0.5}
+    sound = {"probe": "gradients", "connection": "post", "layers": "18-18", "width": 512}
+    sound |= {"side": "decoder", "layer": 1, "value": 0.5}
     odd = [{**sound, "value": "x"}, {**sound, "layer": None}, {**sound, "connection": None}]
     path.write_text("".join(f"{json.dumps(record)}\n" for record in [sound, *odd]))
     reporting.write(results, tmp_path)

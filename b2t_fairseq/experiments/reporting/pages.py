@@ -34,7 +34,7 @@ OPENING = {
 }
 MACHINE = {"processor": "cpu", "cores": "cores", "Python": "python", "torch": "torch", "fairseq": "fairseq"}
 #: what a record of a measurement holds, whichever it is
-PROBED = {"connection": str, "layers": str, "side": str, "layer": int, "value": (int, float, NoneType)}
+PROBED = {"probe": str, "connection": str, "layers": str, "side": str, "layer": int, "value": (int, float, NoneType)}
 #: one table's cells: a corpus, a recipe, a number of updates
 Group = tuple[str, str, int | None]
 Groups = Mapping[Group, Sequence[Row]]
