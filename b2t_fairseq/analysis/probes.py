@@ -33,6 +33,9 @@ from .stock import StockStack, stock_stacks
 #: what a probe yields: a record without its value, and the value, or the tensors whose gradient's norm it is
 Row = tuple[dict[str, Any], float | tuple[Tensor, ...]]
 
+#: of what the probes compute: with a higher one, records of lower ones no longer count
+VERSION = 2
+
 PLACES = {"SA": "self-attention", "CA": "cross-attention", "FF": "feed-forward"}
 #: numbers of the two points that belong to the sum after a sub-layer: the sum, and the LayerNorm's output
 POINTS = {"SA": (1, 2), "CA": (3, 4), "FF": (5, 6)}
@@ -288,8 +291,8 @@ def measure(
         scale: the loss is multiplied by it and the norms divided: float16's gradients would be 0 otherwise.
 
     Returns:
-        Records with "probe", "side", "layer" (from 1 on), what else the probe says, and "value", which is None where
-        it is not finite.
+        Records with "probe", "version", "side", "layer" (from 1 on), what else the probe says, and "value", which is
+        None where it is not finite.
 
     Raises:
         UserError: a layer that does not exist, a connection without the points, or frozen parameters.
@@ -310,7 +313,7 @@ def measure(
         norms = iter(gradient_norms(loss, [value for *_, value in rows if isinstance(value, tuple)], scale))
     values = [next(norms) if isinstance(value, tuple) else value for *_, value in rows]
     return [
-        {"probe": probe, **record, "value": value if math.isfinite(value) else None}
+        {"probe": probe, "version": VERSION, **record, "value": value if math.isfinite(value) else None}
         for (probe, record, _), value in zip(rows, values, strict=True)
     ]
 

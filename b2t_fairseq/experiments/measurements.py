@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ..analysis import during_training
-from ..analysis.probes import default_layers
+from ..analysis.probes import VERSION, default_layers
 from ..common.command_line import ours
 from ..common.files import read_records, replacing, write_atomically
 from ..models import methods
@@ -35,7 +36,10 @@ class Measurement:
         arguments: of `analyze`, without the output.
         folder: where the command works.
         checkpoint: of a trained model, or what its training left; None for a fresh one.
+        version: that its records have.
     """
+
+    version: ClassVar[int | None] = VERSION
 
     name: str
     arguments: tuple[str, ...]
@@ -63,8 +67,9 @@ class Measurement:
         return results.folder / "probes" / f"{self.name}.jsonl"
 
     def is_done(self, *results: Results | None) -> bool:
-        """Return whether its records are among some results; a file that holds none does not count."""
-        return any(each is not None and read_records(self.kept(each)) for each in results)
+        """Return whether its records are among some results, all of today's version."""
+        files = [read_records(self.kept(each)) for each in results if each is not None]
+        return any({record.get("version") for record in records} == {self.version} for records in files)
 
     def keep(self, results: Results, source: Path | None = None) -> None:
         """Copy what the command wrote, or the file `source`, to the results."""
@@ -112,6 +117,8 @@ class DuringTraining(Measurement):
 @dataclass(frozen=True)
 class DepthCheck(Measurement):
     """All connections at three depths: gradients, variances, first losses; `b2t-fairseq depth-check`."""
+
+    version: ClassVar[int | None] = None
 
     @property
     def output(self) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from b2t_fairseq.analysis import probes
 from b2t_fairseq.experiments import reporting, significance
 from b2t_fairseq.experiments.measurements import Measurement
 from b2t_fairseq.experiments.published import get_target
@@ -128,7 +129,7 @@ def test_odd_records_of_a_measurement_are_noted_and_left_out(tmp_path, capsys):
     results = Results(tmp_path / "laptop")
     (results.folder / "probes").mkdir(parents=True)
     path = results.folder / "probes" / "gradients-post-18-18-w512-1.jsonl"
-    sound = {"probe": "gradients", "connection": "post", "layers": "18-18", "width": 512}
+    sound = {"probe": "gradients", "version": probes.VERSION, "connection": "post", "layers": "18-18", "width": 512}
     sound |= {"side": "decoder", "layer": 1, "value": 0.5}
     odd = [{**sound, "value": "x"}, {**sound, "layer": None}, {**sound, "connection": None}]
     path.write_text("".join(f"{json.dumps(record)}\n" for record in [sound, *odd]))
@@ -137,13 +138,28 @@ def test_odd_records_of_a_measurement_are_noted_and_left_out(tmp_path, capsys):
     assert "figure3-w512.svg" in (tmp_path / "REPORT.md").read_text()
 
 
+def test_measurements_of_an_older_version_are_not_shown(tmp_path):
+    results = Results(tmp_path / "laptop")
+    (results.folder / "probes").mkdir(parents=True)
+    record = {"probe": "gradients", "connection": "post", "layers": "18-18", "side": "decoder", "layer": 1}
+    for width, version in ((512, probes.VERSION), (64, probes.VERSION - 1)):
+        path = results.folder / "probes" / f"gradients-post-18-18-w{width}-1.jsonl"
+        path.write_text(json.dumps(record | {"version": version, "width": width, "value": 0.5}) + "\n")
+    reporting.write(results, tmp_path)
+    report = (tmp_path / "REPORT.md").read_text()
+    assert "figure3-w512.svg" in report and "figure3-w64.svg" not in report
+
+
 def test_a_file_without_records_is_a_measurement_to_make(tmp_path):
     results, measurement = Results(tmp_path), Measurement("m", (), tmp_path)
     assert not measurement.is_done(results, None)
     measurement.kept(results).parent.mkdir()
     measurement.kept(results).touch()
     assert not measurement.is_done(results)
-    measurement.kept(results).write_text('{"value": 1.0}\n')
+    lines = [json.dumps({"value": 1.0, "version": version}) + "\n" for version in (probes.VERSION, probes.VERSION - 1)]
+    measurement.kept(results).write_text("".join(lines))
+    assert not measurement.is_done(None, results)
+    measurement.kept(results).write_text(lines[0])
     assert measurement.is_done(None, results)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...analysis import depth_check, style
 from ...analysis import figures as probe_figures
+from ...analysis.probes import VERSION
 from ...common.files import read_records
 from ...models.methods import is_own
 from .. import findings, significance
@@ -34,7 +35,10 @@ OPENING = {
 }
 MACHINE = {"processor": "cpu", "cores": "cores", "Python": "python", "torch": "torch", "fairseq": "fairseq"}
 #: what a record of a measurement holds, whichever it is
-PROBED = {"probe": str, "connection": str, "layers": str, "side": str, "layer": int, "value": (int, float, NoneType)}
+PROBED = {
+    **{"probe": str, "version": int, "connection": str, "layers": str, "side": str, "layer": int},
+    "value": (int, float, NoneType),
+}
 #: one table's cells: a corpus, a recipe, a number of updates
 Group = tuple[str, str, int | None]
 Groups = Mapping[Group, Sequence[Row]]
@@ -346,8 +350,8 @@ def title_of(name: str) -> str:
 
 
 def is_wanted(record: Mapping[str, Any], target: Target) -> bool:
-    """Return whether a record is of a layer that the figure shows."""
-    return not target.layers or record["layer"] in target.layers
+    """Return whether a record is of a layer that the figure shows, and today's probes made it."""
+    return record["version"] == VERSION and (not target.layers or record["layer"] in target.layers)
 
 
 def unigram(rows: Sequence[Row]) -> float | None:
