@@ -13,6 +13,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from .cases import CASES
 
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::mkldnn_linear", "SplitProduct")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Warm up, measure once under the profiler, and print what took longest."""
@@ -34,8 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         workload.measure()
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
             seconds = workload.measure()["seconds"]
-    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=48))
+    operators = profiler.key_averages()
+    print(operators.table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=48))
+    products = sum(of.self_cpu_time_total for of in operators if of.key in PRODUCTS) / 1e6
+    everything = sum(of.self_cpu_time_total for of in operators) / 1e6
     print(f"{options.case}, {side.name}: {seconds:.2f} s under the profiler, {torch.get_num_threads()} threads")
+    print(f"{products:.3f} s in matrix products, {everything - products:.3f} s in all else that it recorded")
 
 
 if __name__ == "__main__":

@@ -104,6 +104,11 @@ def randomise(model, seed: int = 3):
     return model
 
 
+def randn(*shape, dtype=torch.float32, seed: int = 1, requires_grad: bool = False) -> torch.Tensor:
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return x.requires_grad_(requires_grad)
+
+
 def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Source (5, 9), padded on the left, and shifted target (5, 7), padded on the right, as fairseq pads them."""
     generator = torch.Generator().manual_seed(seed)

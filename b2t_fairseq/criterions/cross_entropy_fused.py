@@ -3,7 +3,7 @@
 fairseq's criteria of these names without `_fused`: the same options, numbers to rounding, and checkpoints that either
 continues. For N words and a vocabulary of V those pass some ten times over tensors of N x V, the largest of a step; the
 compiled kernel (`native`) reads the scores once, and once more to write their gradient. Where there is none (on other
-devices, in bfloat16, without a compiler, with adaptive softmax or `--ignore-prefix-size`) fairseq's own is used.
+devices, without a compiler, with adaptive softmax or `--ignore-prefix-size`) fairseq's own is used.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ class SmoothedCrossEntropy(torch.autograd.Function):
     gets no share of eps).
 
     Args of `apply`:
-        scores: (N, V).
+        scores: (N, V), in float32 or bfloat16.
         target: (N,) int64.
         smoothing: eps.
         ignored: a target whose rows count nothing.
 
     Returns:
-        (N,) and (N,), the second without a gradient.
+        (N,) and (N,) in float32, the second without a gradient.
     """
 
     @staticmethod
@@ -57,7 +57,7 @@ def fused(model, net_output: tuple, target: Tensor, smoothing: float, ignored: i
     scores = net_output[0]
     decoder = getattr(model, "decoder", model)
     is_plain = isinstance(scores, Tensor) and getattr(decoder, "adaptive_softmax", None) is None
-    if not is_plain or not native.suits(scores, torch.float32) or scores.size(-1) < 2:
+    if not is_plain or not native.suits(scores, *native.DTYPES) or scores.size(-1) < 2:
         return None
     rows, target = scores.reshape(-1, scores.size(-1)), target.reshape(-1)
     if not len(target) == len(rows) > 0 or not 0 <= int(target.min()) <= int(target.max()) < rows.size(1):

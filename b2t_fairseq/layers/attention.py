@@ -11,8 +11,9 @@ from ..common.errors import UserError
 from ..norms import make_norm
 from .cache import DecodingCache
 from .dropout import Dropout
-from .linear import Linear
+from .linear import Linear, joint_product, shares_input
 from .masks import additive_mask
+from .softmax import MaskedSoftmax
 
 LONGEST_PLAIN = 128  # keys; up to there plain products are faster on a CPU than torch's fused kernel, and need little
 
@@ -65,10 +66,17 @@ class MultiheadAttention(nn.Module):
         nn.init.xavier_uniform_(self.out_proj.weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def split_heads(self, x: Tensor, norm: str) -> Tensor:
-        """(T, B, C) -> (B, H, T, d_head), normalised per head if the connection asked for it."""
-        x = x.view(x.size(0), x.size(1), self.heads, self.head_width).permute(1, 2, 0, 3)
-        return self.normed(x, norm)
+    def projected(self, x: Tensor, names: str) -> list[Tensor]:
+        """Return queries, keys or values ("q", "k", "v"): (T, B, C) -> (B, H, T, d_head) each.
+
+        Those that the connection asked for are normalised.
+        """
+        modules, shape = [self.get_submodule(f"{name}_proj") for name in names], (*x.shape[:2], self.heads, -1)
+        if shares_input(x, modules):
+            heads = joint_product(x, modules, self.heads)
+        else:
+            heads = [module(x).view(shape) for module in modules]
+        return [self.normed(each.permute(1, 2, 0, 3), name) for each, name in zip(heads, names, strict=True)]
 
     def normed(self, x: Tensor, norm: str) -> Tensor:
         """(B, H, T, d_head), normalised per head if the connection asked for it."""
@@ -99,10 +107,15 @@ class MultiheadAttention(nn.Module):
         if cache is not None:
             x, weights = self.step(query, memory, cache, need_weights)
         else:
-            q = self.split_heads(self.q_proj(query), "q")
-            k, v = self.keys_and_values(query if memory is None else memory)
+            if memory is None:
+                q, k, v = self.projected(query, "qkv")
+            else:
+                (q,), (k, v) = self.projected(query, "q"), self.projected(memory, "kv")
             is_short = k.size(2) <= LONGEST_PLAIN and k.device.type == "cpu"
-            attend = self.attend_plainly if need_weights or is_short else self.attend
+            if is_short and not need_weights and self.has_softmax(q):
+                attend = self.attend_in_bfloat16
+            else:
+                attend = self.attend_plainly if need_weights or is_short else self.attend
             x, weights = attend(q, k, v, mask, causal)
             x = x.permute(2, 0, 1, 3).reshape(query.shape)  # (B, H, T, d_head) -> (T, B, C)
         if "inner" in self.inner_norms:
@@ -118,7 +131,7 @@ class MultiheadAttention(nn.Module):
         qkv = cache.linear(*projections)(query)
         is_compiled = self.has_kernel(qkv) and not need_weights
         if memory is not None:
-            k, v = cache.source(self, lambda: self.keys_and_values(memory))
+            k, v = cache.source(self, lambda: self.projected(memory, "kv"))
             if is_compiled and k.dtype == qkv.dtype:  # not under autocast, which packed products do not know
                 return native.attend_to_source(qkv, k.mT, v, cache.memory_padding), None
             (q,) = cache.grouped(qkv, self.heads)
@@ -143,15 +156,26 @@ class MultiheadAttention(nn.Module):
         is_ordinary = self.inner_norms <= {"inner"} and not self.dropout_module.active_p
         return is_ordinary and self.head_width in native.HEAD_WIDTHS and native.suits(x, *native.DTYPES)
 
-    def keys_and_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """(S, B, C_memory) -> twice (B, H, S, d_head)."""
-        return self.split_heads(self.k_proj(source), "k"), self.split_heads(self.v_proj(source), "v")
+    def has_softmax(self, q: Tensor) -> bool:
+        """Whether `native` knows the softmax of these queries' scores; float32's stays torch's, to the last bit."""
+        return self.dropout_module.draws_bits(q) and native.suits(q, torch.bfloat16)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> tuple[Tensor, None]:
         """Attention by torch's fused kernel: (B, H, T, d_head), and no probabilities."""
         p = self.dropout_module.active_p
         mask = None if mask is None else mask.to(q.dtype)  # autocast of torch < 2.2 leaves it to us
         return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=p, is_causal=causal), None
+
+    def attend_in_bfloat16(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
+    ) -> tuple[Tensor, None]:
+        """Attend by products and one pass over the scores between them: (B, H, T, d_head), and no probabilities."""
+        scores = q @ k.mT
+        if causal:
+            mask = additive_mask(None, scores, causal_length=q.size(2))
+        mask = None if mask is None else mask.float()
+        p = self.dropout_module.active_p
+        return MaskedSoftmax.apply(scores, mask, self.head_width**-0.5, p) @ v, None
 
     def attend_plainly(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool

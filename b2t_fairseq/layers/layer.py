@@ -62,7 +62,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.config, self.number = config, number
         self.need_attn = True  # fairseq's generator turns it off where alignments are not wanted
-        self.dropout_module = Dropout(config.dropout, module_name=self.stock_class_name)
+        self.dropout_module = Dropout(config.dropout, module_name=self.stock_class_name, widens=True)
         self.activation_dropout_module = Dropout(config.activation_dropout, module_name=self.stock_class_name)
         self.activation_fn = activation_fn(config.activation)
         self._norms = []

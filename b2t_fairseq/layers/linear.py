@@ -105,6 +105,42 @@ def can_split(x: Tensor, module: nn.Linear) -> bool:
     return is_large and not native.is_watched()
 
 
+def shares_input(x: Tensor, modules: Sequence[nn.Linear]) -> bool:
+    """Whether products of x with several weights are better made by `joint_product`: on a CPU under autocast."""
+    is_plain_input = type(x) is Tensor and x.device.type == "cpu" and x.dtype in native.DTYPES
+    if not is_plain_input or len(modules) < 2 or is_compiling() or not autocast_settings("cpu")["enabled"]:
+        return False
+    if native.is_watched() or not all(is_ordinary(module) and is_as_wide(x, module) for module in modules):
+        return False
+    parameters = [parameter for module in modules for parameter in (module.weight, module.bias)]
+    return all(p is not None and p.dtype in native.DTYPES for p in parameters)
+
+
+def joint_product(x: Tensor, modules: Sequence[nn.Linear], heads: int) -> tuple[Tensor, ...]:
+    """x W^T + b with the weights of several modules at once, for autocast, which would convert x for each of them.
+
+    In the product the modules' parts of a head stand side by side, so that sentences and heads are one dimension of
+    the attention's products without a copy.
+
+    Args:
+        x: (T, B, C_in).
+        modules: of the same C_out.
+        heads: H.
+
+    Returns:
+        (T, B, H, C_out / H) of each.
+    """
+    dtype = autocast_settings("cpu")["dtype"]
+
+    def side_by_side(parameters: list[Tensor]) -> Tensor:
+        by_head = [p.to(dtype).view(heads, -1, *p.shape[1:]) for p in parameters]
+        return torch.stack(by_head, 1).flatten(0, 2)
+
+    weight, bias = side_by_side([m.weight for m in modules]), side_by_side([m.bias for m in modules])
+    product = F.linear(x.to(dtype), weight, bias)
+    return product.view(*x.shape[:-1], heads, len(modules), -1).unbind(-2)
+
+
 def suits_few_rows(modules: Sequence[nn.Linear], rows: int) -> bool:
     """Whether the products are `native.FewRows`'s."""
     return rows < FEWEST_ROWS and all(native.suits(m.weight, *native.DTYPES) for m in modules)

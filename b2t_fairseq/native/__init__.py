@@ -7,11 +7,12 @@ import ctypes
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .build import INTEGER, POINTER, kernels
+from .build import FLOAT, INT, INTEGER, POINTER, kernels
 
 HEAD_WIDTHS = (16, 32, 64, 128)  # that attention is compiled for
 DTYPES = (torch.float32, torch.bfloat16)
@@ -25,10 +26,13 @@ __all__ = [
     "attend_to_ancestors",
     "attend_to_source",
     "dropout",
+    "Kept",
     "has_linear",
     "kernels",
     "linear",
     "log_sums",
+    "masked_softmax",
+    "masked_softmax_backward",
     "pack",
     "padded_keys",
     "rounded_up",
@@ -48,6 +52,21 @@ class Step(ctypes.Structure):
         *((name, POINTER) for name in ("index", "hidden")),
         *((name, INTEGER) for name in ("sentences", "beam", "heads", "d")),
         ("out", POINTER),
+    ]
+
+
+class Softmax(ctypes.Structure):
+    """training.cpp's struct of the same name."""
+
+    _fields_ = [
+        ("scores", POINTER),
+        ("scale", FLOAT),
+        ("mask", POINTER),
+        *((name, INTEGER) for name in ("mask_sentence", "mask_row", "batch", "heads", "queries", "keys")),
+        ("bits", POINTER),
+        ("threshold", INT),
+        ("kept", FLOAT),
+        ("norms", POINTER),
     ]
 
 
@@ -129,20 +148,86 @@ def padded_length(positions: int) -> int:
     return (positions // LANES + 1) * LANES
 
 
-def dropout(x: Tensor, bits: Tensor, threshold: int, scale: float) -> Tensor:
-    """x * scale where bits >= threshold, else 0; x contiguous float32, bits int16 with at least as many elements."""
-    y = torch.empty_like(x)
-    kernels().dropout(x.data_ptr(), bits.data_ptr(), x.numel(), threshold, scale, y.data_ptr(), torch.get_num_threads())
+class Kept(NamedTuple):
+    """A mask of dropout, 0 and `scale`.
+
+    Attributes:
+        bits: int16, at least one for each number.
+        threshold: numbers are kept whose bits are not below it.
+        scale: what is kept is multiplied by it.
+    """
+
+    bits: Tensor
+    threshold: int
+    scale: float
+
+
+def dropout(x: Tensor, kept: Kept, dtype: torch.dtype) -> Tensor:
+    """x times the mask, x contiguous; both its dtype and the result's are of `DTYPES`."""
+    y = torch.empty_like(x, dtype=dtype)
+    given = x.data_ptr(), x.dtype == torch.bfloat16, kept.bits.data_ptr(), x.numel(), kept.threshold, kept.scale
+    kernels().dropout(*given, y.data_ptr(), dtype == torch.bfloat16, torch.get_num_threads())
+    return y
+
+
+def masked_softmax(scores: Tensor, scale: float, mask: Tensor | None, kept: Kept | None) -> tuple[Tensor, Tensor]:
+    """softmax(scale * scores + mask) over the last dimension, then dropout.
+
+    Args:
+        scores: (B, H, T, S), contiguous, of `DTYPES`.
+        scale: what they are multiplied by.
+        mask: (B or 1, 1, T or 1, S) float32; None: 0.
+        kept: of the dropout; None: there is none.
+
+    Returns:
+        The probabilities after dropout, of the scores' shape and dtype; for each row its highest masked score, and
+        one over the sum of the exponentials above it, float32 (B, H, T, 2).
+    """
+    norms = scores.new_empty(*scores.shape[:3], 2, dtype=torch.float32)
+    return run_softmax(scores, scale, mask, kept, norms, None), norms
+
+
+def masked_softmax_backward(
+    gradient: Tensor, scores: Tensor, scale: float, mask: Tensor | None, kept: Kept | None, norms: Tensor
+) -> Tensor:
+    """Return the gradient of `masked_softmax`'s scores; `gradient`: contiguous, of their shape and dtype."""
+    return run_softmax(scores, scale, mask, kept, norms, gradient)
+
+
+def run_softmax(
+    scores: Tensor, scale: float, mask: Tensor | None, kept: Kept | None, norms: Tensor, gradient: Tensor | None
+) -> Tensor:
+    """Run the kernel forward, or backward if there is a gradient."""
+    (batch, heads, queries, keys), y = scores.shape, torch.empty_like(scores)
+    x = Softmax(scores.data_ptr(), scale, batch=batch, heads=heads, queries=queries, keys=keys, norms=norms.data_ptr())
+    if mask is not None:
+        mask = mask.expand(batch, 1, queries, keys)  # with strides of 0 where it is the same for all
+        if mask.stride(3) != 1:
+            mask = mask.contiguous()
+        x.mask, x.mask_sentence, x.mask_row = mask.data_ptr(), mask.stride(0), mask.stride(2)
+    if kept is not None:
+        x.bits, x.threshold, x.kept = kept.bits.data_ptr(), kept.threshold, kept.scale
+    pointer = None if gradient is None else gradient.data_ptr()
+    is_bf16 = scores.dtype == torch.bfloat16
+    kernels().softmax(ctypes.byref(x), is_bf16, pointer, y.data_ptr(), torch.get_num_threads())
     return y
 
 
 def log_sums(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For each row of x (N, V): log sum_j e^x_j, sum_j x_j, and log sum_j e^x_j - x_target; target (N,) int64."""
+    """For each row of x (N, V): log sum_j e^x_j, sum_j x_j, and log sum_j e^x_j - x_target.
+
+    Args:
+        x: of `DTYPES`.
+        target: (N,) int64.
+
+    Returns:
+        (N,) each, float32.
+    """
     x, target = x.contiguous(), target.contiguous()
     rows, width = x.shape
-    norms, totals, nll = x.new_empty(3, rows)
-    results = norms.data_ptr(), totals.data_ptr(), nll.data_ptr()
-    kernels().log_sums(x.data_ptr(), target.data_ptr(), rows, width, *results, torch.get_num_threads())
+    norms, totals, nll = x.new_empty(3, rows, dtype=torch.float32)
+    given, results = (x.data_ptr(), x.dtype == torch.bfloat16), (norms.data_ptr(), totals.data_ptr(), nll.data_ptr())
+    kernels().log_sums(*given, target.data_ptr(), rows, width, *results, torch.get_num_threads())
     return norms, totals, nll
 
 
@@ -150,13 +235,14 @@ def softmax_minus(x: Tensor, target: Tensor, norms: Tensor, factors: Tensor, sha
     """factors (e^(x - norms) - share), and factors * of_target less at the targets: (N, V).
 
     Args:
-        x: (N, V).
+        x: (N, V), of `DTYPES`, as the result.
         target: (N,) int64.
-        norms, factors: (N,), one for each row.
+        norms, factors: (N,) float32, one for each row.
     """
     x, target, norms, factors = (t.contiguous() for t in (x, target, norms, factors))
-    y, pointers = torch.empty_like(x), [t.data_ptr() for t in (x, target, norms, factors)]
-    kernels().softmax_minus(*pointers, share, of_target, *x.shape, y.data_ptr(), torch.get_num_threads())
+    y, pointers = torch.empty_like(x), [t.data_ptr() for t in (target, norms, factors)]
+    given = x.data_ptr(), x.dtype == torch.bfloat16, *pointers, share, of_target
+    kernels().softmax_minus(*given, *x.shape, y.data_ptr(), torch.get_num_threads())
     return y
 
 

@@ -33,9 +33,10 @@ FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping
 POINTER, INTEGER, FLOAT, INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 ARGUMENTS = {
     "attend": [POINTER, INT, INT],
-    "dropout": [POINTER, POINTER, INTEGER, INT, FLOAT, POINTER, INT],
-    "log_sums": [POINTER, POINTER, INTEGER, INTEGER, POINTER, POINTER, POINTER, INT],
-    "softmax_minus": [POINTER] * 4 + [FLOAT, FLOAT, INTEGER, INTEGER, POINTER, INT],
+    "dropout": [POINTER, INT, POINTER, INTEGER, INT, FLOAT, POINTER, INT, INT],
+    "softmax": [POINTER, INT, POINTER, POINTER, INT],
+    "log_sums": [POINTER, INT, POINTER, INTEGER, INTEGER, POINTER, POINTER, POINTER, INT],
+    "softmax_minus": [POINTER, INT, POINTER, POINTER, POINTER, FLOAT, FLOAT, INTEGER, INTEGER, POINTER, INT],
     "few_rows": [POINTER] * 3 + [INT, INT] + [INTEGER] * 4 + [POINTER, INT],
     "has_linear": [],
     "pack": [POINTER, INTEGER, INTEGER, INT, POINTER, INT],

@@ -19,14 +19,6 @@ struct Sizes {
   int relu;
 };
 
-inline float number(float x) { return x; }
-inline float number(BFloat16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x) << 16;
-  float y;
-  std::memcpy(&y, &bits, sizeof y);
-  return y;
-}
-
 inline void write(float* y, float x) { *y = x; }
 inline void write(BFloat16* y, float x) {  // the nearest, ties to even
   uint32_t bits;

@@ -1,5 +1,5 @@
-// What torch's operations do in several passes over memory, in one, on a CPU. Compiled by build.py, called by
-// __init__.py.
+// Attention of a step of decoding, which torch's operations do in several passes over memory, in one, on a CPU.
+// Compiled by build.py, called by __init__.py.
 //
 // OpenMP is torch's own: this library is linked with none, and finds the symbols of the one that torch has loaded, so
 // that there is a single pool of threads.
@@ -7,21 +7,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <vector>
 
 #include "vectors.h"
 
 namespace {
 
-constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr float LOWEST = std::numeric_limits<float>::lowest();
-
-inline float maximum(Vector v) {
-  float highest = v[0];
-  for (int i = 1; i < LANES; i++) highest = std::max(highest, v[i]);
-  return highest;
-}
 
 // Lane i of the result is the sum of v[i]. Two vectors at a time become one with half of the sums of either.
 template <int COUNT = LANES>
@@ -39,21 +31,6 @@ inline Vector sums(Vector* v) {
       v[i] = __builtin_shuffle(v[i], v[i + HALF], first) + __builtin_shuffle(v[i], v[i + HALF], second);
     return sums<HALF>(v);
   }
-}
-
-// e^x for x <= 0 as 2^n e^r, |r| <= ln(2) / 2, by Taylor's series of e^r; 0 below -87, nan for nan
-inline Vector exponential(Vector x) {
-  constexpr float SHIFT = 12582912.0f;  // 1.5 * 2^23: the low bits of a sum with it are the nearest integer
-  const Vector shifted = x * 1.44269504f + SHIFT;
-  const Integers exponent = reinterpret_cast<Integers>(shifted) << 23;
-  const Vector n = shifted - SHIFT, r = x - n * 0.693359375f + n * 2.12194440e-4f;  // ln(2) in two parts
-  Vector p = r * (1 / 5040.f) + 1 / 720.f;
-  p = p * r + 1 / 120.f;
-  p = p * r + 1 / 24.f;
-  p = p * r + 1 / 6.f;
-  p = p * r + 0.5f;
-  p = p * r * r + r + 1.0f;
-  return x < -87.0f ? Vector{} : reinterpret_cast<Vector>(reinterpret_cast<Integers>(p) + exponent);
 }
 
 }  // namespace
@@ -202,54 +179,6 @@ void attend(const Step* step, int is_bf16, int threads) {
                                                              {attend_all<128, float>, attend_all<128, BFloat16>}};
   const int which = step->d == 16 ? 0 : step->d == 32 ? 1 : step->d == 64 ? 2 : 3;
   KERNELS[which][is_bf16](*step, threads);
-}
-
-// y[i] = x[i] * (bits[i] >= threshold ? scale : 0)
-void dropout(const float* x, const int16_t* bits, int64_t count, int threshold, float scale, float* y, int threads) {
-#pragma omp parallel for simd num_threads(threads) schedule(static) if (count > 8192)
-  for (int64_t i = 0; i < count; i++) y[i] = x[i] * (bits[i] >= threshold ? scale : 0.0f);
-}
-
-// For each row of x (rows, n): log(sum_j e^x[j]), sum_j x[j], and the first minus x[target].
-void log_sums(const float* x, const int64_t* target, int64_t rows, int64_t n, float* norms, float* totals, float* nll,
-              int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t row = 0; row < rows; row++) {
-    const float* at = x + row * n;
-    const int64_t whole = n - n % LANES;
-    Vector highest = Vector{} - INFINITE, total = {}, exponentials = {};
-    alignas(64) float rest[LANES];  // the last lanes, which may be fewer
-    std::fill_n(std::copy_n(at + whole, n - whole, rest), LANES - (n - whole), -INFINITE);
-    for (int64_t j = 0; j < whole; j += LANES) {
-      const Vector v = load(at + j);
-      highest = v > highest ? v : highest;
-      total += v;
-    }
-    highest = load(rest) > highest ? load(rest) : highest;
-    const float top = maximum(highest);
-    for (int64_t j = 0; j < whole; j += LANES) exponentials += exponential(load(at + j) - top);
-    exponentials += exponential(load(rest) - top);
-    norms[row] = top + std::log(sum(exponentials));
-    totals[row] = std::accumulate(rest, rest + n - whole, sum(total));
-    nll[row] = norms[row] - at[target[row]];
-  }
-}
-
-// y (rows, n) = factor[row] * (e^(x - norm[row]) - share), and factor * of_target less at the row's target.
-void softmax_minus(const float* x, const int64_t* target, const float* norms, const float* factors, float share,
-                   float of_target, int64_t rows, int64_t n, float* y, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t row = 0; row < rows; row++) {
-    const float *at = x + row * n, factor = factors[row];
-    float* out = y + row * n;
-    const int64_t whole = n - n % LANES;
-    alignas(64) float rest[LANES] = {};
-    for (int64_t j = 0; j < whole; j += LANES) store(out + j, (exponential(load(at + j) - norms[row]) - share) * factor);
-    std::copy_n(at + whole, n - whole, rest);
-    store(rest, (exponential(load(rest) - norms[row]) - share) * factor);
-    std::copy_n(rest, n - whole, out + whole);
-    out[target[row]] -= of_target * factor;
-  }
 }
 
 }  // extern "C"

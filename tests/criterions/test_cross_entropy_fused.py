@@ -62,6 +62,24 @@ def test_adaptive_softmax_is_fairseqs():
     assert torch.equal(found, expected)
 
 
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_scores_in_bfloat16(name, options, monkeypatch):
+    """As autocast leaves them: the loss is computed in float32, and the gradient rounded once, as in fairseq's."""
+    if native.kernels() is None:
+        pytest.skip("no C++ compiler")
+    calls = []
+    monkeypatch.setattr(native, "log_sums", lambda *a, real=native.log_sums: calls.append(a) or real(*a))
+    model, sample = randomise(build_connection("pre")).train(), batch()
+    found, expected = [], []
+    for results, criterion_name in ((found, f"{name}_fused"), (expected, name)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            results += losses_and_gradients(criterion(criterion_name, **options), model, sample, reduce=True)
+    assert calls[0][0].dtype == torch.bfloat16 and found[0].dtype == torch.float32
+    assert torch.allclose(found[0], expected[0], rtol=1e-5)
+    for a, b in zip(found[3], expected[3], strict=True):
+        assert torch.allclose(a, b, rtol=0.02, atol=0.02 * b.abs().max())
+
+
 @pytest.mark.parametrize("words", [2, 15, 16, 17, 100])
 def test_any_size_of_vocabulary_and_of_scores(words):
     if native.kernels() is None:
@@ -82,7 +100,7 @@ def test_any_size_of_vocabulary_and_of_scores(words):
     assert torch.allclose(found[:4].double(), exact[:4], atol=1e-4 if words > 2 else 1e-3) and found[4].isnan().any()
 
 
-@pytest.mark.parametrize("reason", ["no kernel", "prefix", "bfloat16"])
+@pytest.mark.parametrize("reason", ["no kernel", "prefix", "float16"])
 def test_fairseqs_own_where_there_is_no_kernel(reason, monkeypatch):
     monkeypatch.setattr(native, "log_sums", None)  # would fail if it were called
     options, model = {"label_smoothing": 0.1}, randomise(build_connection("pre")).train()
@@ -91,7 +109,7 @@ def test_fairseqs_own_where_there_is_no_kernel(reason, monkeypatch):
     elif reason == "prefix":
         options["ignore_prefix_size"] = 2
     else:
-        model = model.to(torch.bfloat16)
+        model = model.to(torch.float16)
     names = ("label_smoothed_cross_entropy_fused", "label_smoothed_cross_entropy")
     found, expected = (criterion(name, **options)(model, batch())[0] for name in names)
     assert torch.equal(found, expected)

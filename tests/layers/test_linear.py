@@ -12,6 +12,7 @@ from builders import (
     build_connection,
     build_language_model,
     build_speech,
+    randn,
     randomise,
     speech,
 )
@@ -33,10 +34,6 @@ from b2t_fairseq.models.translation import B2TTransformerModel
 from b2t_fairseq.optim.adam_fused import FairseqFusedAdam, FusedAdamConfig
 
 SPLIT = "--split-products"
-
-
-def randn(*shape, seed=1, requires_grad=False):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).requires_grad_(requires_grad)
 
 
 @pytest.fixture

@@ -1,19 +1,14 @@
-"""The compiled kernels against the same in torch's operations."""
+"""The compiled attention of decoding against torch's operations."""
 
 import pytest
 import torch
+from builders import randn
 from torch.nn import functional as F
 
 from b2t_fairseq import native
-from b2t_fairseq.layers.dropout import Dropout
 
 pytestmark = pytest.mark.skipif(native.kernels() is None, reason="no C++ compiler")
 SENTENCES, HEADS = 3, 2
-
-
-def randn(*shape, dtype=torch.float32, seed=1, requires_grad=False):
-    x = torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-    return x.requires_grad_(requires_grad)
 
 
 def attention(q, k, v):
@@ -83,35 +78,6 @@ def test_softmax_of_any_size_of_scores(largest):
     found = native.attend_to_source(q, native.padded_keys(k), v, None)
     expected = F.scaled_dot_product_attention(q.unsqueeze(0).double(), k.double(), v.double())
     assert torch.isfinite(found).all() and (found - expected.view(1, 1, 16)).abs().max() <= 1e-5 * max(largest, 1)
-
-
-@pytest.mark.parametrize("shape", [(3,), (501, 99), (40, 30, 64)])
-def test_dropout_is_that_of_torchs_operations_to_the_bit(shape, monkeypatch):
-    found, calls = [], []
-    monkeypatch.setattr(native, "dropout", lambda *a, real=native.dropout: calls.append(a) or real(*a))
-    for kernels in (native.kernels, lambda: None):
-        monkeypatch.setattr(native, "kernels", kernels)
-        torch.manual_seed(1)
-        x = randn(*shape).requires_grad_()
-        y = Dropout(0.3).train()(x)
-        (y * randn(*shape, seed=2)).sum().backward()
-        found.append((y, x.grad))
-    assert all(map(torch.equal, *found)) and len(calls) == 2  # forwards and backwards, once compiled
-
-
-def test_dropouts_gradient_has_a_gradient():
-    x = randn(40, requires_grad=True)
-    y = Dropout(0.5).train()(x)
-    (gradient,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
-    (second,) = torch.autograd.grad(gradient.sum(), x)
-    assert torch.allclose(second, 6 * y.detach() * (y != 0) * 4)
-
-
-def test_dropout_of_what_is_not_contiguous():
-    torch.manual_seed(1)
-    x = randn(50, 40).t()
-    y = Dropout(0.5).train()(x)
-    assert torch.equal(y[y != 0], (2 * x)[y != 0]) and 0.3 < (y == 0).float().mean() < 0.7
 
 
 def test_what_has_no_kernel():

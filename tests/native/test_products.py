@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from builders import randn
 from torch.nn import functional as F
 
 from b2t_fairseq import native
@@ -14,10 +15,6 @@ def products(request):
         request.getfixturevalue("emulated_amx")
     elif not native.has_linear():
         pytest.skip("a processor without AMX")
-
-
-def randn(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def check(found, float32, exact):
