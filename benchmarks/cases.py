@@ -104,14 +104,14 @@ def variants(loss: str, splits: bool) -> tuple[tuple[str, tuple[str, ...], str],
         splits: whether split products are one of them.
     """
     fused = ("--optimizer=adam_fused", f"--criterion={loss}_fused")
-    split = ("-split", (*fused, "--split-products"), "float32")
-    return ("", (), "float32"), ("-fused", fused, "float32"), *((split,) if splits else ()), ("-bf16", BF16, "bfloat16")
+    split, bf16 = ("-split", (*fused, "--split-products"), "float32"), ("-bf16", (*fused, *BF16), "bfloat16")
+    return ("", (), "float32"), ("-fused", fused, "float32"), *((split,) if splits else ()), bf16
 
 
 def training_cases() -> Iterable[Case]:
     """Yield the cases of training: stock fairseq against the same model in ours, and with what ours adds."""
     post = arch_of("post")
-    for depth, width in ((6, 512), (18, 512), (18, 128)):
+    for depth, width in ((2, 512), (6, 512), (18, 512), (18, 128)):  # the first for profiles on slow processors
         for tokens in (1024, 2048, 4096):
             stock = training("transformer", depth, width, tokens)
             for suffix, more, dtype in variants(LOSS, splits=(width, tokens) == (512, 1024)):
