@@ -105,7 +105,11 @@ def train_subwords(folder: Path, corpus: ParallelText, options: Mapping[str, Any
             **options,
         )
     except (RuntimeError, OSError) as error:
-        raise UserError(f"SentencePiece refuses these subwords: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"SentencePiece refuses {options.get('vocab_size')} subwords for these {len(corpus.splits['train'])} "
+            f"training pairs: set another --vocab-size ({reason})"
+        ) from error
     processor = sentencepiece.SentencePieceProcessor(model_file=f"{prefix}.model")
     return lambda sentence: processor.encode(sentence, out_type=str)
 

@@ -213,6 +213,13 @@ def test_preparation_is_deterministic_and_repeats_nothing(tmp_path, pairs):
     assert (tmp_path / "a" / "counts.json").stat().st_mtime_ns == written
 
 
+def test_more_subwords_than_a_corpus_has_are_refused(tmp_path):
+    corpus = text_data.ParallelText("en", "de", {"train": [("a b", "c d")] * 3})
+    with pytest.raises(UserError, match=r"8000 subwords for these 3 training pairs: set another --vocab-size \("):
+        text_data.prepare(corpus, {"vocab_size": 8000, "model_type": "bpe"}, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
 def test_long_training_pairs_are_left_out_and_long_test_sentences_cut(tmp_path, pairs):
     long = ("word " * 400, "Wort " * 1200)
     corpus = text_data.ParallelText(
