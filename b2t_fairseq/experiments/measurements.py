@@ -55,7 +55,9 @@ class Measurement:
     def chain(self) -> Chain:
         """Return the one command."""
         arguments = ours("analyze", *self.arguments, "--output", str(self.output))
-        return Chain(self.name, [Command(f"measure {self.name}", arguments, self.folder, self.name)])
+        # with another version of the probes what was written before does not count
+        command = Command(f"measure {self.name}", arguments, self.folder, self.name, depends=f"probes {self.version}")
+        return Chain(self.name, [command])
 
     @property
     def seconds(self) -> float:

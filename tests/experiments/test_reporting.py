@@ -138,16 +138,17 @@ def test_odd_records_of_a_measurement_are_noted_and_left_out(tmp_path, capsys):
     assert "figure3-w512.svg" in (tmp_path / "REPORT.md").read_text()
 
 
-def test_measurements_of_an_older_version_are_not_shown(tmp_path):
+def test_measurements_of_an_older_version_are_not_shown(tmp_path, capsys):
     results = Results(tmp_path / "laptop")
     (results.folder / "probes").mkdir(parents=True)
     record = {"probe": "gradients", "connection": "post", "layers": "18-18", "side": "decoder", "layer": 1}
-    for width, version in ((512, probes.VERSION), (64, probes.VERSION - 1)):
+    for width, version in ((512, probes.VERSION), (64, probes.VERSION - 1), (128, None)):
         path = results.folder / "probes" / f"gradients-post-18-18-w{width}-1.jsonl"
         path.write_text(json.dumps(record | {"version": version, "width": width, "value": 0.5}) + "\n")
     reporting.write(results, tmp_path)
     report = (tmp_path / "REPORT.md").read_text()
-    assert "figure3-w512.svg" in report and "figure3-w64.svg" not in report
+    assert "figure3-w512.svg" in report and "figure3-w64.svg" not in report and "figure3-w128.svg" not in report
+    assert not capsys.readouterr().err
 
 
 def test_a_file_without_records_is_a_measurement_to_make(tmp_path):

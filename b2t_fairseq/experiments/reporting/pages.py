@@ -35,10 +35,7 @@ OPENING = {
 }
 MACHINE = {"processor": "cpu", "cores": "cores", "Python": "python", "torch": "torch", "fairseq": "fairseq"}
 #: what a record of a measurement holds, whichever it is
-PROBED = {
-    **{"probe": str, "version": int, "connection": str, "layers": str, "side": str, "layer": int},
-    "value": (int, float, NoneType),
-}
+PROBED = {"probe": str, "connection": str, "layers": str, "side": str, "layer": int, "value": (int, float, NoneType)}
 #: one table's cells: a corpus, a recipe, a number of updates
 Group = tuple[str, str, int | None]
 Groups = Mapping[Group, Sequence[Row]]
@@ -351,7 +348,7 @@ def title_of(name: str) -> str:
 
 def is_wanted(record: Mapping[str, Any], target: Target) -> bool:
     """Return whether a record is of a layer that the figure shows, and today's probes made it."""
-    return record["version"] == VERSION and (not target.layers or record["layer"] in target.layers)
+    return record.get("version") == VERSION and (not target.layers or record["layer"] in target.layers)
 
 
 def unigram(rows: Sequence[Row]) -> float | None:
