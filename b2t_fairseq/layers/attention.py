@@ -71,7 +71,8 @@ class MultiheadAttention(nn.Module):
 
         Those that the connection asked for are normalised.
         """
-        modules, shape = [self.get_submodule(f"{name}_proj") for name in names], (*x.shape[:2], self.heads, -1)
+        modules: list[Linear] = [getattr(self, f"{name}_proj") for name in names]
+        shape = (*x.shape[:2], self.heads, -1)
         if shares_input(x, modules):
             heads = joint_product(x, modules, self.heads)
         else:

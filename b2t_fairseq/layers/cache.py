@@ -11,7 +11,7 @@ R = S x beam rows, row r of sentence r // beam. Each sentence has a *slot* in th
 the last ones move to the slots that become free. Layers see the rows by slot: `enter` and `leave` translate.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -161,7 +161,7 @@ class DecodingCache:
             self.linears[modules] = prepared(modules, self.rows, then)
         return self.linears[modules]
 
-    def source(self, module: object, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def source(self, module: object, project: Callable[[], Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
         """Keys and values of the source (S, H, T_source, d_head), by slot; projected at the first step only.
 
         On a CPU the keys lie transposed in memory, as the compiled kernel wants them, and many small products.
