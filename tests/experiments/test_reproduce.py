@@ -89,9 +89,10 @@ def test_all_at_paper_scale_leaves_out_what_has_no_form_there():
 
 
 def test_targets_are_the_papers_and_each_is_made_once():
-    names = [target.name for target in reproduce.find_targets(["findings", "table1,figure1", "table5"])]
+    names = [target.name for target in reproduce.find_targets(["findings", "table1,figure1", "table5"], "laptop")]
     assert names == ["table1", "table2", "table3", "table4", "figure1", "table5"]
-    assert len(reproduce.find_targets(["all"])) == 20
+    every, at_paper_scale = (reproduce.find_targets(["all"], scale) for scale in ("laptop", "paper"))
+    assert len(every) == 20 and {t.name for t in every} - {t.name for t in at_paper_scale} == {"warmup"}
 
 
 def test_depth_is_all_that_differs_between_the_cells_of_a_table(tmp_path):
