@@ -94,8 +94,8 @@ def test_cases_are_chosen_by_name_beginning_or_pattern():
         return [case.name for case in select(words, CASES)[0]]
 
     assert names("train-6-6-w512-t1024") == ["train-6-6-w512-t1024"]
-    assert len(names("train")) == 39 and len(names("decode")) == 26 and len(names("train-*-fused")) == 12
-    assert names("train-*-split") == [f"train-{what}-w512-t1024-split" for what in ("6-6", "18-18", "lm-16")]
+    assert len(names("train")) == 49 and len(names("decode")) == 26 and len(names("train-*-fused")) == 15
+    assert names("train-*-split") == [f"train-{what}-w512-t1024-split" for what in ("2-2", "6-6", "18-18", "lm-16")]
     assert names("decode-*-long") == ["decode-18-18-beam4-b16-long", "decode-18-18-beam4-b64-long"]
     assert names("startup", "startup-18-18-w512") == ["startup-18-18-w512"]
     assert select(["train", "nonsense", "tra"], CASES)[1] == ["nonsense", "tra"]
