@@ -77,6 +77,17 @@ def here(capsys, caplog):
     return run
 
 
+@pytest.fixture(params=["compiled", "torch's operations"])
+def kernels(request, monkeypatch):
+    """Each test with the compiled kernels, and with torch's operations; return whether they are compiled."""
+    is_compiled = request.param == "compiled"
+    if not is_compiled:
+        monkeypatch.setattr(native, "kernels", lambda: None)
+    elif native.kernels() is None:
+        pytest.skip("no C++ compiler")
+    return is_compiled
+
+
 @pytest.fixture(scope="session")
 def emulated_library(tmp_path_factory):
     """The kernels, with products.cpp compiled for the emulation of AMX in native/emulated."""

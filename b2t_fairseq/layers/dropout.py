@@ -34,11 +34,12 @@ class MaskedByBits(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
         (saved,) = ctx.saved_tensors
-        kept = native.Kept(saved, *ctx.rest)
-        if ctx.is_compiled and not torch.is_grad_enabled():
-            return native.dropout(gradient.contiguous(), kept, ctx.dtype), None, None
-        mask = mask_of(kept, gradient) if ctx.is_compiled else saved
-        return (gradient * mask).to(ctx.dtype), None, None  # which has gradients of its own
+        if ctx.is_compiled:
+            kept = native.Kept(saved, *ctx.rest)
+            if not torch.is_grad_enabled():
+                return native.dropout(gradient.contiguous(), kept, ctx.dtype), None, None
+            saved = mask_of(kept, gradient)
+        return (gradient * saved).to(ctx.dtype), None, None  # which has gradients of its own
 
 
 def drawn(count: int, p: float) -> native.Kept:

@@ -94,7 +94,7 @@ def test_versions_never_stand_in_one_table():
     corpus = {"unigram": 7.6, "connection": "pre"}
     assert of_one_version([row(1, 1), row(1, 2, **corpus)]) == [row(1, 2, **corpus)]  # another corpus for Pre-LN
     assert len(of_one_version([row(1, 1), row(1, 2, updates=200, **corpus)])) == 2  # another table
-    paper = [row(1, 1, scale="paper"), row(2, 2, scale="paper", command="sbatch --output /home/b")]
+    paper = [row(1, 1, scale="paper"), row(2, 2, scale="paper", command="sbatch train.sbatch")]
     assert of_one_version(paper) == paper
 
 

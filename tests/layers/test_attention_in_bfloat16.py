@@ -14,16 +14,6 @@ WIDTH, HEADS = 32, 4
 NORMS = [(), ("q", "k", "v"), ("inner",)]
 
 
-@pytest.fixture(params=["compiled", "torch's operations"])
-def is_compiled(request, monkeypatch):
-    """Each test with the kernel of the softmax, and without."""
-    if request.param != "compiled":
-        monkeypatch.setattr(native, "kernels", lambda: None)
-    elif native.kernels() is None:
-        pytest.skip("no C++ compiler")
-    return request.param == "compiled"
-
-
 @pytest.fixture
 def calls(monkeypatch):
     """The arguments of all joint products and softmaxes."""
@@ -53,7 +43,7 @@ def assert_near(found, expected):
 
 @pytest.mark.parametrize("norms", NORMS)
 @pytest.mark.parametrize("kind", ["self", "causal", "cross"])
-def test_output_and_gradients_are_those_of_float32(kind, norms, is_compiled, calls):
+def test_output_and_gradients_are_those_of_float32(kind, norms, kernels, calls):
     module = MultiheadAttention(WIDTH, HEADS, dropout=0.2, inner_norms=norms).train()
     x, memory = randn(6, 3, WIDTH), randn(9, 3, WIDTH, seed=2) if kind == "cross" else None
     padding = torch.arange(9 if kind == "cross" else 6) >= torch.tensor([[5], [9], [3]])
@@ -62,7 +52,7 @@ def test_output_and_gradients_are_those_of_float32(kind, norms, is_compiled, cal
     assert not any(calls.values())  # in float32 nothing changes
     assert_near(attended(module, x, memory, autocast=True, **options), expected)
     (joint,) = calls["joint_product"]
-    assert len(joint[1]) == (2 if kind == "cross" else 3) and len(calls["masked_softmax"]) == is_compiled
+    assert len(joint[1]) == (2 if kind == "cross" else 3) and len(calls["masked_softmax"]) == kernels
 
 
 def test_weights_are_torchs_to_return(calls):
