@@ -13,7 +13,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from .cases import CASES
 
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::mkldnn_linear", "SplitProduct")
+PRODUCTS = (
+    *("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::mkldnn_linear"),
+    *("SplitProduct", "SplitProductBackward"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 FEWEST_ROWS = 32  # with fewer, a product takes as long as reading the weights
 # Below them torch's products are used in training: what packing costs grows with less than the product. Reckoned, not
-# measured: there was no machine with AMX.
+# measured.
 FEWEST_SPLIT_ROWS = 128
 SMALLEST_SPLIT_WIDTH = 128  # of C_in and C_out
 

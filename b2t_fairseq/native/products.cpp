@@ -68,6 +68,30 @@ void pack_cell(const float* x, int64_t stride, uint16_t* cell) {
     }
 }
 
+// Turns a tile of a left factor into the right factor's of the same numbers, or back: TILE x TILE pairs are transposed.
+inline void transpose(uint16_t* tile) {
+  __m512i lines[TILE], mixed[TILE];
+  for (int64_t i = 0; i < TILE; i++) lines[i] = _mm512_loadu_si512(tile + i * SIDE);
+  for (int64_t i = 0; i < TILE; i += 2) {
+    mixed[i] = _mm512_unpacklo_epi32(lines[i], lines[i + 1]);
+    mixed[i + 1] = _mm512_unpackhi_epi32(lines[i], lines[i + 1]);
+  }
+  for (int64_t i = 0; i < TILE; i += 4)
+    for (int64_t j = 0; j < 2; j++) {
+      lines[i + 2 * j] = _mm512_unpacklo_epi64(mixed[i + j], mixed[i + 2 + j]);
+      lines[i + 2 * j + 1] = _mm512_unpackhi_epi64(mixed[i + j], mixed[i + 2 + j]);
+    }
+  for (int64_t i = 0; i < TILE; i += 8)
+    for (int64_t j = 0; j < 4; j++) {
+      mixed[i + j] = _mm512_shuffle_i32x4(lines[i + j], lines[i + 4 + j], 0x88);
+      mixed[i + 4 + j] = _mm512_shuffle_i32x4(lines[i + j], lines[i + 4 + j], 0xdd);
+    }
+  for (int64_t i = 0; i < 8; i++) {
+    _mm512_storeu_si512(tile + i * SIDE, _mm512_shuffle_i32x4(mixed[i], mixed[8 + i], 0x88));
+    _mm512_storeu_si512(tile + (8 + i) * SIDE, _mm512_shuffle_i32x4(mixed[i], mixed[8 + i], 0xdd));
+  }
+}
+
 // Packs a factor: x (rows, columns), in rows `stride` apart, or its transpose; all threads take part.
 template <bool is_left, bool is_transposed>
 void pack_factor(const float* x, int64_t stride, int64_t rows, int64_t columns, uint16_t* cells) {
@@ -79,15 +103,15 @@ void pack_factor(const float* x, int64_t stride, int64_t rows, int64_t columns, 
       const float* from = x + i * SIDE * stride + j * SIDE;
       uint16_t* cell = cells + (is_transposed ? j * down + i : i * across + j) * CELL;
       const int64_t height = std::min(SIDE, rows - i * SIDE), width = std::min(SIDE, columns - j * SIDE);
-      if (!turns && height == SIDE && width == SIDE) {
-        pack_cell<is_left>(from, stride, cell);
-        continue;
+      alignas(64) float own[SIDE * SIDE];
+      const bool is_whole = height == SIDE && width == SIDE;
+      if (!is_whole) {
+        std::fill_n(own, SIDE * SIDE, 0);  // where x has ended
+        for (int64_t row = 0; row < height; row++) std::copy_n(from + row * stride, width, own + row * SIDE);
       }
-      alignas(64) float own[SIDE * SIDE] = {};  // 0 where x has ended
-      for (int64_t row = 0; row < height; row++)
-        for (int64_t column = 0; column < width; column++)
-          own[turns ? column * SIDE + row : row * SIDE + column] = from[row * stride + column];
-      pack_cell<is_left>(own, SIDE, cell);
+      pack_cell<is_left != turns>(is_whole ? from : own, is_whole ? stride : SIDE, cell);
+      if (turns)
+        for (int64_t tile = 0; tile < CELL; tile += HALF) transpose(cell + tile);
     }
 }
 
@@ -104,12 +128,12 @@ inline void multiply(const uint16_t* x, const uint16_t* w, int64_t count, const 
     const auto add = []() __attribute__((always_inline)) {
       _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7);
     };
-    rows(0), columns(2), add();  // parts 0 and 2; then 0 1, 0 0, 1 0, 1 1 and 2 0
+    rows(0), columns(2), add();  // parts 0 and 2; then 0 1, 1 1, 1 0, 0 0 and 2 0: the fewest tiles are loaded twice
     columns(1), add();
-    columns(0), add();
     rows(1), add();
-    columns(1), add();
-    rows(2), columns(0), add();
+    columns(0), add();
+    rows(0), add();
+    rows(2), add();
   }
 }
 

@@ -109,6 +109,7 @@ inline void _tile_dpbf16ps(int sums, int a, int b) {
 }
 
 inline __m512 _mm512_loadu_ps(const void* from) { return emulated::load<__m512>(from); }
+inline __m512i _mm512_loadu_si512(const void* from) { return emulated::load<__m512i>(from); }
 inline void _mm512_storeu_si512(void* to, __m512i x) { std::memcpy(to, &x, sizeof x); }
 inline void _mm256_storeu_si256(__m256i* to, __m256i x) { std::memcpy((void*)to, &x, sizeof x); }
 
@@ -137,6 +138,24 @@ inline __m512i _mm512_slli_epi32(__m512i x, unsigned bits) {
 
 inline __m512i _mm512_or_si512(__m512i x, __m512i y) {
   return emulated::each<__m512i>([&](int i) { return x.at[i] | y.at[i]; });
+}
+
+// The halves of each 128 bits of x and y in turns, `width` times 32 bits at a time.
+inline __m512i unpacked(__m512i x, __m512i y, int half, int width) {
+  return emulated::each<__m512i>([&](int i) {
+    const int from = i / 4 * 4 + half * 2 + i % 4 / (2 * width) * width + i % width;
+    return (i / width % 2 ? y : x).at[from];
+  });
+}
+
+inline __m512i _mm512_unpacklo_epi32(__m512i x, __m512i y) { return unpacked(x, y, 0, 1); }
+inline __m512i _mm512_unpackhi_epi32(__m512i x, __m512i y) { return unpacked(x, y, 1, 1); }
+inline __m512i _mm512_unpacklo_epi64(__m512i x, __m512i y) { return unpacked(x, y, 0, 2); }
+inline __m512i _mm512_unpackhi_epi64(__m512i x, __m512i y) { return unpacked(x, y, 1, 2); }
+
+// Two times 128 bits of x, then two of y, which of them by two bits of `which` each.
+inline __m512i _mm512_shuffle_i32x4(__m512i x, __m512i y, int which) {
+  return emulated::each<__m512i>([&](int i) { return (i < 8 ? x : y).at[(which >> i / 4 * 2 & 3) * 4 + i % 4]; });
 }
 
 constexpr int _CMP_LT_OQ = 17;
