@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..version import __version__
@@ -28,6 +29,13 @@ def machine(threads: int, device: str) -> dict:
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def training_device(options: Sequence[str] = ()) -> str:
+    """Return what fairseq trains on with these options: the first GPU's name, or "cpu"."""
+    import torch
+
+    return "cpu" if "--cpu" in options or not torch.cuda.is_available() else torch.cuda.get_device_name(0)
 
 
 def busy(facts: dict) -> str | None:

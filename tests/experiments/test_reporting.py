@@ -28,7 +28,14 @@ def row(connection: str, layers: str, seed: int, bleu: float | None, **changes) 
     score = {"score": bleu, "signature": "nrefs:1|tok:13a|version:2.6.0", "counts": {}}
     facts["scores"] = {} if bleu is None else {"test": {"BLEU": score}}
     facts |= {"seconds": {"train": 3600.0}, "command": f"b2t-fairseq train --arch {connection}"}
-    facts["machine"] = {"cpu": "a processor", "cores": 2, "python": "3.11.7", "torch": "2.13.0", "fairseq": "ve 0.12.3"}
+    facts["machine"] = {
+        "cpu": "a processor",
+        "cores": 2,
+        "device": "cpu",
+        "python": "3.11.7",
+        "torch": "2.13.0",
+        "fairseq": "ve 0.12.3",
+    }
     facts["machine"] |= {"commit": "abc1234", "date": "2026-11-26 02:00 UTC"}
     facts["fingerprint"] = f"{connection}{layers}{seed}{changes.get('updates', '')}{changes.get('corpus', '')}"
     return facts | changes
@@ -115,7 +122,7 @@ def test_figures_are_drawn_and_the_page_needs_nothing_else(folder):
     assert all((folder / picture).is_file() for picture in pictures) and page.count("<img ") == len(pictures)
     assert not re.search(r"""(src|href)="(?!data:|#)""", page)
     environment = cells_of(text, "## Environment")
-    assert environment[1][0] == "a processor" and environment[1][5:7] == ["13", "13.0"]
+    assert environment[1][:3] == ["a processor", "2", "cpu"] and environment[1][6:8] == ["13", "13.0"]
     assert text.count("# mt embedded") + text.count("# mt multi30k") == 13
 
 

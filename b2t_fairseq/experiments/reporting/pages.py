@@ -33,7 +33,14 @@ OPENING = {
         "the average of a training's last checkpoints; ± is the standard deviation over seeds."
     ),
 }
-MACHINE = {"processor": "cpu", "cores": "cores", "Python": "python", "torch": "torch", "fairseq": "fairseq"}
+MACHINE = {
+    "processor": "cpu",
+    "cores": "cores",
+    "trained on": "device",
+    "Python": "python",
+    "torch": "torch",
+    "fairseq": "fairseq",
+}
 #: what a record of a measurement holds, whichever it is
 PROBED = {"probe": str, "connection": str, "layers": str, "side": str, "layer": int, "value": (int, float, NoneType)}
 #: one table's cells: a corpus, a recipe, a number of updates
