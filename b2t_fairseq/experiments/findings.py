@@ -144,7 +144,15 @@ def stability(pairs: Sequence[tuple[Row, Row]], _: Paired) -> tuple[str, str, in
     trained = sum(post["failure"] is None for _, post in pairs)
     failed = sum(b2t["failure"] is not None for b2t, _ in pairs)
     parts = [f"Post-LN failed in {len(pairs) - trained} of {seeds_of(pairs)}, B2T in {failed}"]
-    parts.append(f"best validation loss in bits: B2T {spread(losses(pairs, 0))}, Post-LN {spread(losses(pairs, 1))}")
+    levels = sorted({f"{row['unigram']:.2f}" for pair in pairs for row in pair if row.get("unigram") is not None})
+    level = f" (words by their frequency: {' or '.join(levels)})" if levels else ""
+    of_b2t, of_post = (spread(losses(pairs, side)) for side in (0, 1))
+    parts.append(f"best validation loss in bits: B2T {of_b2t}, Post-LN {of_post}{level}")
+    scores = [[score for pair in pairs if (score := main_score(pair[side])) is not None] for side in (0, 1)]
+    if all(scores):
+        tests, metric, _ = scores[0][0]
+        of_b2t, of_post = (spread([value for _, _, value in side]) for side in scores)
+        parts.append(f"{metric} {', '.join(tests)}: B2T {of_b2t}, Post-LN {of_post}")
     if trained or failed:
         return FAILS, sentences(parts), holds
     return HOLDS, sentences(parts), holds

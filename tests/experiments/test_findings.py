@@ -99,6 +99,16 @@ def test_stability_holds_if_post_fails_and_b2t_does_not():
     assert verdict([rows[1], rows[3]], number=2) == "does not hold" and verdict([rows[0], rows[2]], number=2) == "holds"
 
 
+def test_stability_says_how_little_was_learned():
+    rows = sides("b2t", [30, 32], "post", [0.1, 0.3], layers="18-18", unigram=7.941)
+    (found,) = [f for f in find_all(rows, lambda *pair: 0.01) if f.number == 2]
+    assert "Post-LN failed in 0 of 2 seeds, B2T in 0" in found.explanation
+    assert "B2T 2.99 ± 0.00, Post-LN 2.99 ± 0.00 (words by their frequency: 7.94)" in found.explanation
+    assert "BLEU test: B2T 31.00 ± 1.41, Post-LN 0.20 ± 0.14" in found.explanation
+    (found,) = [f for f in find_all(sides("b2t", [30], "post", [None], layers="18-18"), None) if f.number == 2]
+    assert "BLEU" not in found.explanation and "by their frequency" not in found.explanation
+
+
 def test_groups_do_not_mix():
     rows = sides("b2t", [30, 31], "pre", [29, 29], layers="18-18")
     rows += sides("b2t", [20, 21], "pre", [29, 29], layers="60-12")
