@@ -5,6 +5,7 @@ python -m benchmarks.profile train-18-18-w512-t1024-fused baseline
 """
 
 import argparse
+import os
 import tempfile
 from collections.abc import Sequence
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("case", choices=list(CASES), metavar="CASE", help="python -m benchmarks --list prints them")
     parser.add_argument("side", choices=["ours", "baseline"])
     options = parser.parse_args(arguments)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # as the benchmarks' sides do
     side = getattr(CASES[options.case], options.side)
     if side.plugin:
         import b2t_fairseq  # noqa: F401

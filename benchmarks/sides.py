@@ -57,6 +57,8 @@ class Process:
         from b2t_fairseq.common import processes
 
         environment = processes.environment(OMP_NUM_THREADS=str(conditions.threads))
+        if conditions.device == "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = ""  # with a GPU in sight, stock fairseq clips gradients there
         command = [sys.executable, "-m", "benchmarks.sides", json.dumps({**asdict(side), **asdict(conditions)})]
         self.side, self.log = side, tempfile.TemporaryFile("w+", dir=conditions.folder)  # noqa: SIM115 closed in close()
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.log}

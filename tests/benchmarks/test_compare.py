@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from b2t_fairseq.common import processes
 from benchmarks.cases import CASES, DEFAULT, LOSS, LOSS_LM, counted, select, training, variants
 from benchmarks.compare import Comparison, compare
 from benchmarks.report import table
-from benchmarks.sides import ROOT, Side, SideFailed
+from benchmarks.sides import ROOT, Conditions, Side, SideFailed, start
 
 
 def measured(seconds, **more):
@@ -112,6 +113,18 @@ def test_both_sides_of_a_case_get_the_same_options():
         is_foreign = case.baseline.name == "stock" or case.baseline.workload == "ctranslate2"
         assert case.baseline.plugin == (not is_foreign or case.baseline.workload == "calls"), case.name
     assert not training("transformer", 6, 512, 1024).plugin
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_is_measured_on_a_cpu_sees_no_gpu(device, monkeypatch, tmp_path):
+    """There stock fairseq died at the first clipping of gradients."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    code = "import json, os; print(json.dumps(os.environ['CUDA_VISIBLE_DEVICES']), flush=True)"
+    real = processes.start
+    monkeypatch.setattr(processes, "start", lambda command, **kind: real([command[0], "-c", code], **kind))
+    side = start(CASES["gemm-1024x128x384"].ours, Conditions(1, device, str(tmp_path)))
+    side.close()
+    assert side.facts == ("" if device == "cpu" else "3")
 
 
 def in_a_new_process(code: str, check: bool = True) -> str:
