@@ -31,8 +31,8 @@ def machine(threads: int, device: str) -> dict:
     }
 
 
-def training_device(options: Sequence[str] = ()) -> str:
-    """Return what fairseq trains on with these options: the first GPU's name, or "cpu"."""
+def device_of(options: Sequence[str] = ()) -> str:
+    """Return what fairseq computes on here with these options: the first GPU's name, or "cpu"."""
     import torch
 
     return "cpu" if "--cpu" in options or not torch.cuda.is_available() else torch.cuda.get_device_name(0)

@@ -223,7 +223,7 @@ class Cell:
                 **{k: round(v, 1) for k, v in chain.seconds.items()},
                 "train": round(history.seconds or chain.seconds["train"], 1),
             },
-            "machine": machine.machine(threads, machine.training_device()),
+            "machine": machine.machine(threads, machine.device_of()),
             "command": shown(self.anywhere(chain.commands[0].arguments)),
         }
         hypotheses = {}

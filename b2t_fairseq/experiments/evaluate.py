@@ -139,7 +139,7 @@ def row(options: argparse.Namespace, run: Path, scores: Scores | None, failure: 
     kept = ("connection", "layers", "recipe", "seed", "tokens_per_update", "wanted_tokens_per_update")
     facts |= {key: trained.get(key) for key in kept} | {"fingerprint": row_fingerprint(options, trained)}
     facts |= {"parameters": history.parameters, "curve": curves(history), "seconds": {"train": round(history.seconds)}}
-    facts |= {"machine": machine.machine(1, machine.training_device(options.further))}
+    facts |= {"machine": machine.machine(1, machine.device_of(options.further))}
     facts["command"] = trained.get("command")
     facts |= {"metrics": list(corpus.metrics), "failure": failure, "signature": None, "checkpoint": None}
     facts |= {"updates": None, "scores": {}, "mean": None, "evaluated_by": {}}

@@ -36,7 +36,7 @@ OPENING = {
 MACHINE = {
     "processor": "cpu",
     "cores": "cores",
-    "trained on": "device",
+    "device": "device",
     "Python": "python",
     "torch": "torch",
     "fairseq": "fairseq",
