@@ -319,3 +319,9 @@ def check_depths(layers: str, task: type[Task]) -> None:
 def cores() -> int:
     """Return the processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_of_each(jobs: int) -> int:
+    """Return the threads of each of so many trainings at a time: OMP_NUM_THREADS if it is set, else their share."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else max(1, cores() // jobs)

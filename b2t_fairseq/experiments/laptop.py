@@ -16,7 +16,7 @@ from pathlib import Path
 from ..common.command_line import Parser
 from ..common.errors import UserError
 from ..connections import CONNECTIONS
-from .cells import Cell, cores, prepared_data
+from .cells import Cell, prepared_data, threads_of_each
 from .jobs.progress import Display
 from .jobs.runner import Chain, run_chains
 from .recipes import configs_folder, read_recipe
@@ -175,7 +175,7 @@ class Work:
             except UserError as error:
                 self.failures[describe(cell.facts())] = str(error)
         by_chain = {id(cell.chain): (corpus, cell) for corpus, cell in ready}
-        clock, threads = Clock([self.seconds(cell) for _, cell in ready], jobs), max(1, cores() // jobs)
+        clock, threads = Clock([self.seconds(cell) for _, cell in ready], jobs), threads_of_each(jobs)
 
         def ended(chain: Chain) -> None:
             corpus, cell = by_chain[id(chain)]

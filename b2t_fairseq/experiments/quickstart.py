@@ -23,7 +23,7 @@ from ..common.optional import require_extra
 from ..connections import CONNECTIONS
 from ..models.methods import METHODS, add_code_options, parse_methods
 from . import report
-from .cells import Cell, check_depths, cores, prepared_data
+from .cells import Cell, check_depths, cores, prepared_data, threads_of_each
 from .checkpoint_cells import CHECKPOINT, CheckpointCell, check_file
 from .jobs.progress import Display, History
 from .jobs.runner import Chain, Command, run_chains
@@ -141,7 +141,7 @@ def work(plan: Plan, seconds: dict[str, float]) -> bool:
             raise UserError(binarise.failure)
     with timed("training, averaging, evaluation", seconds):
         jobs = min(plan.options.jobs or 2 * cores(), len(plan.chains))
-        threads = max(1, cores() // jobs)
+        threads = threads_of_each(jobs)
         run_chains(plan.chains, jobs, threads, Display())
     with timed("scores and report", seconds):
         results = [make_row(cell, counts, threads) for cell in plan.cells]

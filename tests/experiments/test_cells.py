@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from b2t_fairseq.experiments.cells import Cell, nothing_learned
+from b2t_fairseq.experiments.cells import Cell, cores, nothing_learned, threads_of_each
 from b2t_fairseq.experiments.jobs.progress import History
 from b2t_fairseq.experiments.laptop import Corpus, Wanted
 from b2t_fairseq.experiments.quickstart import Plan, parse
@@ -81,3 +81,11 @@ def test_a_training_at_the_unigram_level_has_failed(losses, fails):
 def test_a_loss_that_is_no_number_has_failed():
     assert nothing_learned(History(train={1: math.nan}, updates=1), 8.0) is not None
     assert nothing_learned(History(), 8.0) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "jobs", "threads"), [("3", 1, 3), ("", 1, cores()), ("0", 1, cores()), ("2,1", 1, cores()), ("", 999, 1)]
+)
+def test_omp_num_threads_wins_over_the_share_of_the_cores(monkeypatch, given, jobs, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert threads_of_each(jobs) == threads
