@@ -156,7 +156,9 @@ class Work:
             if is_alike and row.get("seconds", {}).get("train"):
                 layers = total_depth(row["layers"])
                 rates[abs(layers - depth)].append(row["seconds"]["train"] / (row["updates"] * layers))
-        by_size = SECONDS_PER_LAYER * int(cell.train["max-tokens"]) / 1000
+        shape = cell.task.corpora[0].shape  # of speech, `max-tokens` counts frames
+        share = max(shape.encoder_share, shape.decoder_share)
+        by_size = SECONDS_PER_LAYER * int(cell.train["max-tokens"]) / 1000 * share
         each = statistics.median(rates[min(rates)]) if rates else by_size
         return each * depth * updates + EVALUATION_SECONDS * len(cell.tests)
 
