@@ -127,7 +127,9 @@ def drawn(
         figure, panels = pyplot.subplots(rows, columns, figsize=size, squeeze=False, **options)
         try:
             yield figure, panels
-            metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+            # no time, by which no two files would be equal, and in SVG no addresses: the report names nothing outside
+            none = {"svg": ("Date", "Creator", "Format", "Type"), "pdf": ("CreationDate",)}
+            metadata = dict.fromkeys(none[kind]) if kind in none else None
             with replacing(path) as temporary:
                 figure.savefig(temporary, format=kind, dpi=200, metadata=metadata)
         finally:
