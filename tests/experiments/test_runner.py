@@ -164,6 +164,15 @@ def test_history_reads_the_log_of_a_language_model():
     assert history.train == {10: 9.0, 20: 9.0} and history.valid == {20: 7.5}
 
 
+def test_the_seconds_of_all_starts_count_and_not_those_between_them():
+    """After a resume fairseq writes `"wall": "0"`: the times before the lines count."""
+    start = " | INFO | fairseq_cli.train | num. shared model params: 10 (num. trained: 10)"
+    update = ' | INFO | train_inner | {"num_updates": "10", "nll_loss": "8", "ppl": "256", "ups": "1.2", "wall": "0"}'
+    first = [f"2026-01-01 23:59:{time}" for time in (f"10{start}", f"30{update}", f"50{update}")]
+    second = [f"2026-01-02 08:00:{time}" for time in ("00 | INFO | imported", f"05{start}", f"12{update}")]
+    assert History().read(first + second).seconds == 47
+
+
 def test_history_reads_fairseqs_log():
     history = History().read(LOG.splitlines())
     assert history.parameters == 1234560

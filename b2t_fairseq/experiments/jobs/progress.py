@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tqdm import tqdm
 
@@ -73,7 +74,8 @@ class History:
         train: update -> label-free negative log-likelihood per token in bits, averaged over the log interval.
         valid: the same on the validation set.
         parameters: the number of trained parameters.
-        seconds: how long the training ran, over all its starts.
+        seconds: how long the training ran, over all its starts, by the times before the lines: after a resume, fairseq's
+            own `wall` stays at 0.
     """
 
     train: dict[int, float] = field(default_factory=dict)
@@ -82,28 +84,29 @@ class History:
     updates: int | None = None
     remark: str = ""
     seconds: float = 0.0
-    wall: float = 0.0  # of the current start
+    clock: datetime | None = None  # up to which the seconds are counted
 
     def read(self, lines: Iterable[str]) -> "History":
         """Add the log's lines: `… | INFO | train_inner | {"num_updates": "10", "nll_loss": "9.1", …}`."""
         for line in lines:
             _, brace, body = line.partition("{")
             if not brace or not line.rstrip().endswith("}"):
-                if "num. shared model params:" in line:
+                if "num. shared model params:" in line:  # once in each start
+                    self.clock = logged_at(line)
                     self.parameters = int(line.rpartition("num. trained: ")[2].rstrip(")\n ").replace(",", ""))
                 continue
             try:
                 facts = json.loads("{" + body)
             except ValueError:
                 continue
+            if (now := logged_at(line)) and self.clock:
+                self.seconds += max(0.0, (now - self.clock).total_seconds())
+                self.clock = now
             # where no label is smoothed, as in language models, fairseq writes one loss only, and it is the NLL
             if "num_updates" in facts and (nll := facts.get("nll_loss", facts.get("loss"))) is not None:
                 self.updates = int(facts["num_updates"])
                 self.train[self.updates] = float(nll)
                 self.remark = f"ppl {facts['ppl']}, {facts['ups']} updates/s"
-                wall = float(facts.get("wall", self.wall))
-                self.seconds += wall - self.wall if wall >= self.wall else wall
-                self.wall = wall
             elif (nll := facts.get("valid_nll_loss", facts.get("valid_loss"))) is not None:
                 self.valid[int(facts["valid_num_updates"])] = float(nll)
         return self
@@ -117,6 +120,14 @@ class History:
     def valid_perplexity(self) -> float:
         """Return the perplexity at the last validation."""
         return 2 ** self.valid[max(self.valid)] if self.valid else math.nan
+
+
+def logged_at(line: str) -> datetime | None:
+    """Return the time that fairseq writes before a line of its log."""
+    try:
+        return datetime.fromisoformat(line[: len("2026-11-27 06:43:44")])
+    except ValueError:
+        return None
 
 
 def training_counter() -> Callable[[Iterable[str]], tuple[int | None, str]]:

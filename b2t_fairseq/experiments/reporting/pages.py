@@ -63,6 +63,7 @@ def write(results: Results, folder: Path, missing: Sequence[str] = (), wanted: S
     for target in all_targets():
         report.add_target(target)
     report.add_elsewhere()
+    report.add_missing(missing)
     report.add_environment()
     stem = "REPORT" if report.scale == "laptop" else f"REPORT-{report.scale}"
     markdown, page = report.document.write(folder, stem)
@@ -92,10 +93,11 @@ class Report:
         self.pictures.mkdir(parents=True, exist_ok=True)
 
     def open(self, missing: Sequence[str]) -> None:
-        """Say what the reader is looking at, and what is not done yet."""
+        """Say what the reader is looking at, and how much of it is not done yet."""
         self.document.add(Text(OPENING[self.scale]))
         if missing:
-            self.document.add(Code(f"Not done yet: {len(missing)} cells and measurements that were asked for", missing))
+            count = f"{len(missing)} cells and measurements" if len(missing) > 1 else "a cell or a measurement"
+            self.document.add(Text(f"Not done yet, of what was asked for: {count}, named near the end."))
         if self.older:
             count = f"{self.older} kept row{'s are' if self.older > 1 else ' is'}"
             self.document.add(Text(f"{count} of older versions of a recipe, a corpus or the program: not shown."))
@@ -318,6 +320,19 @@ class Report:
             self.document.add(Heading(table.title, 3), Text(f"Source: {table.source}.", is_note=True))
             self.document.add(Table(["method", *table.columns], lines))
             self.document.add(*[Text(note, is_note=True) for note in table.notes])
+
+    def add_missing(self, missing: Sequence[str]) -> None:
+        """Name the cells and measurements that were asked for and are not done; a cell's seeds share a line."""
+        if not missing:
+            return
+        seeds: dict[str, list[str]] = {}
+        for line in missing:
+            cell, _, seed = line.partition(", seed ")
+            seeds.setdefault(cell, []).append(seed)
+        plural = {cell: "seeds" if len(each) > 1 else "seed" for cell, each in seeds.items()}
+        lines = [f"{cell}, {plural[cell]} {', '.join(each)}" if any(each) else cell for cell, each in seeds.items()]
+        self.document.add(Heading("Not done yet", anchor="missing"))
+        self.document.add(Code(f"{len(missing)} cells and measurements that were asked for", lines))
 
     def add_environment(self) -> None:
         """Add what the cells were made on, how long that took, and the command for each."""
