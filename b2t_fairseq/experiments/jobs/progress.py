@@ -74,8 +74,8 @@ class History:
         train: update -> label-free negative log-likelihood per token in bits, averaged over the log interval.
         valid: the same on the validation set.
         parameters: the number of trained parameters.
-        seconds: how long the training ran, over all its starts, by the times before the lines: after a resume, fairseq's
-            own `wall` stays at 0.
+        seconds: how long the training ran, over all its starts, by the times before the lines; fairseq's own `wall`
+            stays at 0 after a resume.
     """
 
     train: dict[int, float] = field(default_factory=dict)
