@@ -1,8 +1,14 @@
-"""Python's log, kept as it was around imports that change it."""
+"""Python's log, kept as it was around imports that change it, and a warning that they cause."""
 
 import contextlib
 import logging
+import warnings
 from collections.abc import Iterator
+
+
+def hide_warnings_of_imports() -> None:
+    """Hide the warning that fairseq's own use of `torch.jit.script` causes from torch 2.14 on."""
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated")
 
 
 @contextlib.contextmanager

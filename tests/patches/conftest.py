@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,13 @@ def _environment(**extra: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **extra}
 
 
+#: from torch 2.14 on, fairseq's commands cause it before they import the plugin
+UNAVOIDABLE = re.compile(r".*FutureWarning: `torch\.jit\.script` is deprecated.*\n\s+warnings\.warn\(\n")
+
+
 @pytest.fixture(scope="session")
 def run():
-    """Run a command of the current environment; its stderr must hold no warning."""
+    """Run a command of the current environment; its stderr must hold no warning but the unavoidable."""
 
     def call(name, *arguments, plugin=True, status=0, warnings=False):
         command = [str(Path(sys.executable).parent / name), *map(str, arguments)]
@@ -35,7 +40,7 @@ def run():
             command += ["--user-dir", str(ROOT / "b2t_fairseq")]
         done = subprocess.run(command, capture_output=True, text=True, env=_environment(), timeout=300)
         assert done.returncode == status, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-        assert warnings or "Warning:" not in done.stderr, done.stderr
+        assert warnings or "Warning:" not in UNAVOIDABLE.sub("", done.stderr), done.stderr
         return done
 
     return call

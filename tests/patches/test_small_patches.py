@@ -26,6 +26,7 @@ from b2t_fairseq import patches
 from b2t_fairseq.checkpoints.loading import load_checkpoint
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.files import read_record
+from b2t_fairseq.common.logs import hide_warnings_of_imports
 from b2t_fairseq.connections import CONNECTIONS
 from b2t_fairseq.models import methods
 from b2t_fairseq.patches.additions import stop_on_sigterm
@@ -320,3 +321,12 @@ def test_commands_are_quiet(trained, data, run, tmp_path):
     assert (
         run("fairseq-generate", data, *model, "--max-tokens", "100", "--gen-subset", "test4").stdout.count("\nH-") == 5
     )
+
+
+def test_fairseqs_use_of_torchscript_is_not_our_users_to_mend():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hide_warnings_of_imports()
+        warnings.warn("`torch.jit.script` is deprecated. Please switch to another.", FutureWarning, stacklevel=1)
+        warnings.warn("another is deprecated", FutureWarning, stacklevel=1)
+    assert [str(each.message) for each in caught] == ["another is deprecated"]

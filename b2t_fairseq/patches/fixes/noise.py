@@ -6,7 +6,8 @@ Versions: every fairseq so far, with hydra >= 1.1 or torch >= 2.0.
 Unnecessary: once fairseq calls their current interfaces.
 
 Only these messages are filtered. What comes before the plugin is imported cannot be: "Please install tensorboardX"
-(install it), and the hydra warnings of stock `fairseq-hydra-train`.
+(install it), the hydra warnings of stock `fairseq-hydra-train`, and from torch 2.14 on, with `fairseq-train` and its
+kin, "`torch.jit.script` is deprecated". `b2t-fairseq train` imports the plugin first and is quiet.
 """
 
 import logging
