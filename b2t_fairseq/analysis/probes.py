@@ -16,6 +16,7 @@ parameters (`.grad`) stay what they are, as do training mode, random state and w
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ Row = tuple[dict[str, Any], float | tuple[Tensor, ...]]
 
 #: of what the probes compute: with a higher one, records of lower ones no longer count
 VERSION = 2
+
+#: what a record holds, whichever the probe
+RECORD = {"probe": str, "connection": str, "layers": str, "side": str, "layer": int, "value": (int, float, NoneType)}
 
 PLACES = {"SA": "self-attention", "CA": "cross-attention", "FF": "feed-forward"}
 #: numbers of the two points that belong to the sum after a sub-layer: the sum, and the LayerNorm's output

@@ -143,11 +143,12 @@ def read_record(path: str | os.PathLike, **types: Types) -> dict[str, Any] | Non
         return None
 
 
-def read_records(path: str | os.PathLike, **types: Types) -> list[dict[str, Any]]:
+def read_records(path: str | os.PathLike, damaged: list[str] | None = None, /, **types: Types) -> list[dict[str, Any]]:
     """Read JSON records that stand one per line; a damaged line, as the last one after a kill, is noted and left out.
 
     Args:
         path: the file; if there is none, there are no records.
+        damaged: gets the damaged lines; what is not UTF-8 in them as by "surrogateescape".
         **types: as in `read_record`.
     """
     try:
@@ -161,6 +162,8 @@ def read_records(path: str | os.PathLike, **types: Types) -> list[dict[str, Any]
                 records.append(parse_record(line.decode("utf-8"), types))
         except ValueError as error:
             note_damage(f"{path}, line {number}", error)
+            if damaged is not None:
+                damaged.append(line.decode("utf-8", "surrogateescape"))
     return records
 
 
@@ -181,7 +184,7 @@ def parse_record(text: str, types: dict[str, Types]) -> dict[str, Any]:
         ValueError: it is not JSON, holds something else, or a value is of another type than in `types`.
     """
     try:
-        record = json.loads(text)
+        record = json.loads(text, parse_int=whole_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(record, dict):
@@ -189,6 +192,17 @@ def parse_record(text: str, types: dict[str, Types]) -> dict[str, Any]:
     if not holds(record, types):
         raise ValueError(f"it must hold {', '.join(types)} of the right types")
     return record
+
+
+def whole_number(digits: str) -> int:
+    """Return the number that digits stand for.
+
+    Raises:
+        ValueError: it is larger than anything that is counted here, and than a float can be.
+    """
+    if len(digits) > 20:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def holds(record: Any, types: dict[str, Types]) -> bool:

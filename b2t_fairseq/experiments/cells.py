@@ -209,6 +209,11 @@ class Cell:
             except UserError as error:
                 chain.failure = f"no score: {error}"
                 return None
+        if chain.failure is None and not (history.train or history.valid):
+            chain.failure = (
+                f"no curve: {self.folder / 'train.log'} holds no losses: delete {self.folder} to train again"
+            )
+            return None
         level = unigram_bits(self.task.target_counts(Path(self.task.train(self.data)[0][0]), self.target_options))
         failure = chain.failure or nothing_learned(history, level)
         row = self.facts() | {
@@ -264,9 +269,10 @@ def nothing_learned(history: History, level: float) -> str | None:
     losses = list(history.train.values())[-LOG_LINES:] or list(history.valid.values())[-1:]
     if not losses or min(losses) < level - WITHIN_BITS:  # NaN is not below: it has learned nothing
         return None
+    what = "the loss" if len(losses) == 1 else f"the lowest of the last {len(losses)} logged losses"
     return (
-        f"{FAILED}: after {history.updates} updates the loss is {min(losses):.2f} bits, no better than predicting "
-        f"words by their frequency ({level:.2f})"
+        f"{FAILED}: after {max(history.train or history.valid)} updates {what} is {min(losses):.2f} bits, "
+        f"no better than predicting words by their frequency ({level:.2f})"
     )
 
 
@@ -301,7 +307,9 @@ def prepared_data(task: Task, root: Path) -> tuple[Path, Command | None]:
     key = task.fingerprint()
     data = root / f"data-{key[:8]}"
     arguments = task.preprocess(data)
-    return data, Command("preprocess", arguments, data, "preprocess", depends=key) if arguments else None
+    if not arguments:
+        return data, None
+    return data, Command("preprocess", arguments, data, "preprocess", depends=key, makes=data / "bin")
 
 
 def check_depths(layers: str, task: type[Task]) -> None:

@@ -6,6 +6,7 @@ A measurement of a trained model needs its checkpoint, so it is made on the mach
 count everywhere.
 """
 
+import itertools
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..analysis import during_training
-from ..analysis.probes import VERSION, default_layers
+from ..analysis.probes import RECORD, VERSION, default_layers
 from ..common.command_line import ours
 from ..common.files import read_records, replacing, write_atomically
 from ..models import methods
@@ -47,6 +48,11 @@ class Measurement:
     checkpoint: Path | None = None
 
     @property
+    def words(self) -> str:
+        """Name it for a reader."""
+        return self.name
+
+    @property
     def output(self) -> Path:
         """Return the file that the command writes."""
         return self.folder / f"{self.name}.jsonl"
@@ -69,9 +75,23 @@ class Measurement:
         return results.folder / "probes" / f"{self.name}.jsonl"
 
     def is_done(self, *results: Results | None) -> bool:
-        """Return whether its records are among some results, all of today's version."""
-        files = [read_records(self.kept(each)) for each in results if each is not None]
-        return any({record.get("version") for record in records} == {self.version} for records in files)
+        """Return whether its records are among some results, whole and of today's version."""
+        return any(self.is_whole(self.kept(each)) for each in results if each is not None)
+
+    def is_whole(self, path: Path) -> bool:
+        """Return whether a file holds records of all layers that are measured, and nothing damaged or older."""
+        damaged: list[str] = []
+        records = read_records(path, damaged, **RECORD)
+        if damaged or not records or any(record.get("version") != self.version for record in records):
+            return False
+        encoder, _, decoder = records[0]["layers"].rpartition("-")
+        if records[0]["probe"] == "points":
+            at = self.arguments[self.arguments.index("--at") + 1] if "--at" in self.arguments else ""
+            layers = {("decoder", number) for number in map(int, at.split(",") if at else default_layers(int(decoder)))}
+        else:
+            stacks = {"encoder": int(encoder or 0), "decoder": int(decoder)}
+            layers = {(side, number) for side, depth in stacks.items() for number in range(1, depth + 1)}
+        return {(record["side"], record["layer"]) for record in records} == layers
 
     def keep(self, results: Results, source: Path | None = None) -> None:
         """Copy what the command wrote, or the file `source`, to the results."""
@@ -111,7 +131,7 @@ class DuringTraining(Measurement):
         if source is not None:
             super().keep(results, source)
             return
-        mine = [record for record in read_records(self.output) if record["probe"] == self.probe]
+        mine = [record for record in read_records(self.output, **RECORD) if record["probe"] == self.probe]
         self.kept(results).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.kept(results), "".join(f"{json.dumps(record)}\n" for record in mine))
 
@@ -121,6 +141,19 @@ class DepthCheck(Measurement):
     """All connections at three depths: gradients, variances, first losses; `b2t-fairseq depth-check`."""
 
     version: ClassVar[int | None] = None
+
+    @property
+    def words(self) -> str:
+        """Name it for a reader."""
+        count, depths = len(self.arguments[1].split(",")), self.arguments[3].replace(",", ", ")
+        return f"depth check of {count} connections at {depths} layers"
+
+    def is_whole(self, path: Path) -> bool:
+        """Return whether a file holds results of all connections and depths, and nothing damaged."""
+        damaged: list[str] = []
+        found = {tuple(map(str, record["settings"][:2])) for record in read_records(path, damaged, settings=list)}
+        names, depths = (self.arguments[place].split(",") for place in (1, 3))
+        return not damaged and found >= set(itertools.product(names, depths))
 
     @property
     def output(self) -> Path:
@@ -227,6 +260,11 @@ def make(measurements: Sequence[Measurement], results: Results, jobs: int) -> li
             continue
         if isinstance(measurement, DuringTraining):
             measurement.keep(results)
+            if not measurement.is_done(results):
+                failures.append(
+                    f"{measurement.name}: {measurement.output} does not hold {measurement.probe} of all layers: delete "
+                    f"{measurement.folder} and train it again with --recompute and --output"
+                )
         else:
             ready.append(measurement)
     named = {measurement.name: measurement for measurement in ready}

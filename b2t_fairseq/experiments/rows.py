@@ -13,6 +13,7 @@ import json
 import math
 import re
 import shlex
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,6 @@ from ..common.files import (
     read_record,
     read_records,
     replacing,
-    write_atomically,
     write_record,
 )
 from .jobs.progress import History
@@ -57,7 +57,11 @@ def version(row: Mapping[str, Any]) -> tuple:
 
     Seed and folders, which differ from cell to cell, are left out.
     """
-    words = shlex.split(str(row.get("command") or ""))
+    command = str(row.get("command") or "")
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an odd quotation mark
+        words = command.split()
     seeds = {place + 1 for place, word in enumerate(words) if word == "--seed"}
     return tuple(word for place, word in enumerate(words) if place not in seeds and "/" not in word)
 
@@ -117,6 +121,7 @@ def is_sound(row: Row, path: Path) -> bool:
     scores = [score for named in row["scores"].values() for score in (named.values() if is_named(named) else [None])]
     points = [point for curve in row["curve"].values() for point in (curve if isinstance(curve, list) else [None])]
     checks = {
+        **{name: row[name] and not set(row[name]) & {"/", "\0"} for name in ("task", "corpus", "connection", "recipe")},
         "layers": re.fullmatch(r"[1-9]\d*(-[1-9]\d*)?", row["layers"]),
         "scores": all(holds(score, {"score": (*number, NoneType), "signature": str}) for score in scores),
         "curve": all(map(is_point, points)),
@@ -165,11 +170,13 @@ def curves(history: History) -> dict[str, list[list[float]]]:
 
 
 def clean(value: Any) -> Any:
-    """Return a value for JSON: a number that is NaN or infinite becomes null, a key becomes text."""
+    """Return a value for JSON: NaN and infinity become null, a key becomes text, what is not UTF-8 its escapes."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {str(key): clean(inner) for key, inner in value.items()}
+        return {clean(str(key)): clean(inner) for key, inner in value.items()}
     return [clean(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
@@ -190,8 +197,18 @@ class Results:
 
     def rows(self) -> dict[str, Row]:
         """Return the rows by fingerprint; a damaged line is noted and left out."""
-        rows = map(clean, read_records(self.path, **FIELDS))
-        return {row["fingerprint"]: row for row in rows if is_sound(row, self.path)}
+        return self.read()[0]
+
+    def read(self) -> tuple[dict[str, Row], list[str]]:
+        """Return the rows by fingerprint, and the lines that are none, as they are."""
+        damaged: list[str] = []
+        rows = {}
+        for row in map(clean, read_records(self.path, damaged, **FIELDS)):
+            if is_sound(row, self.path):
+                rows[row["fingerprint"]] = row
+            else:
+                damaged.append(json.dumps(row, ensure_ascii=False))
+        return rows, damaged
 
     def hypotheses(self, fingerprint: str, test: str) -> list[str] | None:
         """Return what a cell's model wrote for a test; None if that is not kept."""
@@ -208,16 +225,21 @@ class Results:
         return self.folder / "hypotheses" / f"{fingerprint}.{test}.txt.gz"
 
     def add(self, row: Row, hypotheses: Mapping[str, Sequence[str]]) -> None:
-        """Add a row, or replace the one with its fingerprint; processes that do so at the same time take turns."""
+        """Add a row, or replace the one with its fingerprint; processes that do so at the same time take turns.
+
+        Damaged lines stay at the end of the file, for the user to mend.
+        """
         with self.turn():
             for test, lines in hypotheses.items():
                 path = self.hypotheses_path(row["fingerprint"], test)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 pack(path, lines)
-            rows = self.rows() | {row["fingerprint"]: clean(row)}
+            rows, damaged = self.read()
+            rows[row["fingerprint"]] = clean(row)
             ordered = sorted(rows.values(), key=lambda row: (*map(str, identity(row)), row["fingerprint"]))
-            lines = [json.dumps(row, ensure_ascii=False) for row in ordered]
-            write_atomically(self.path, "".join(f"{line}\n" for line in lines))
+            lines = [*(json.dumps(row, ensure_ascii=False) for row in ordered), *damaged]
+            with replacing(self.path) as temporary:
+                temporary.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 
     def add_record(self, name: str, record: Mapping[str, Any]) -> None:
         """Add a line to one of the other files of JSON lines."""
@@ -253,5 +275,5 @@ def unpack(path: Path) -> list[str]:
     """
     try:
         return gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}): delete it, and its cell's row, to make them anew") from error

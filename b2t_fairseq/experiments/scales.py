@@ -14,7 +14,7 @@ from .laptop import Corpus, Wanted, Work, duration, recipe_file
 from .paper_cells import ESTIMATED_FOR, PaperCell
 from .published import Target
 from .recipes import given
-from .rows import Row, describe
+from .rows import Row, clean, describe
 from .scale import Scale
 from .tasks import PAPER_CORPORA, TASKS
 
@@ -53,14 +53,17 @@ class LaptopScale(Scale):
 
     def cell(self, wanted: Wanted) -> tuple[Corpus, Cell]:
         """Return a wanted cell with its corpus."""
-        task = TASKS[wanted.task]
-        check_depths(wanted.layers, task)
-        recipe = recipe_file(wanted.recipe or Path(task.recipe_name).stem)
-        key = wanted.task, recipe.stem
+        check_depths(wanted.layers, TASKS[wanted.task])
+        corpus = self.corpus(wanted.task, wanted.recipe)
+        return corpus, corpus.cell(wanted)
+
+    def corpus(self, task: str, recipe: str | None) -> Corpus:
+        """Return a task's corpus with a recipe, None for the task's own."""
+        path = recipe_file(recipe or Path(TASKS[task].recipe_name).stem)
+        key = task, path.stem
         if key not in self.corpora:
-            words = self.options.task_words
-            self.corpora[key] = Corpus(wanted.task, recipe, self.root, self.options.data, words)
-        return self.corpora[key], self.corpora[key].cell(wanted)
+            self.corpora[key] = Corpus(task, path, self.root, self.options.data, self.options.task_words)
+        return self.corpora[key]
 
     def fresh_model(self, target: Target, connection: str, layers: str) -> tuple[list[str], str]:
         """Return the options of `analyze` for a model of the target's width, on the embedded corpus or the user's."""
@@ -69,7 +72,10 @@ class LaptopScale(Scale):
         for side in ("source", "target"):
             if language := given(self.options.task_words, side):
                 data += [f"--{side}-lang", language]
-        where = f"w{width}" + (f"-{Path(self.options.data).resolve().name}" if self.options.data else "")
+        where = f"w{width}"
+        if self.options.data:  # another corpus of that name, or other sentences in it, are another measurement
+            content = self.corpus(target.task, target.laptop.get("data_recipe")).task.content()
+            where += f"-{clean(Path(self.options.data).resolve().name)}-{content[:8]}"
         return ["--connection", connection, "--layers", layers, "--width", width, *data], where
 
     def trained_cells(self, target: Target) -> list[Cell]:
@@ -146,7 +152,7 @@ class LaptopScale(Scale):
     def missing_of(self, target: Target) -> list[str]:
         """Describe a target's cells and measurements that are not done."""
         cells = [describe(cell.facts()) for _, cell in self.cells[target.name] if self.work.row(cell) is None]
-        return cells + [m.name for m in self.measurements[target.name] if not m.is_done(self.results, self.known)]
+        return cells + [m.words for m in self.measurements[target.name] if not m.is_done(self.results, self.known)]
 
 
 class PaperScale(Scale):
@@ -249,4 +255,4 @@ class PaperScale(Scale):
     def missing_of(self, target: Target) -> list[str]:
         """Describe a target's cells and measurements that are not done."""
         cells = [cell.name for cell in self.cells[target.name] if self.row(cell) is None]
-        return cells + [m.name for m in self.measurements[target.name] if not m.is_done(self.results, self.known)]
+        return cells + [m.words for m in self.measurements[target.name] if not m.is_done(self.results, self.known)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..common.errors import UserError
 from ..common.files import read_records
 from .findings import wanted_pairs
 from .laptop import Corpus
@@ -32,7 +33,14 @@ def make(rows: Iterable[Row], corpora: Mapping[str, Corpus], results: Results) -
             corpus = corpora.get(names[0])
             if (*names, test) in done or corpus is None or None in lines:
                 continue
-            found = corpus.task.paired_test(*lines, references(corpus, test))
+            wanted = references(corpus, test)
+            for name, each in zip(names, lines, strict=True):
+                if len(each) != len(wanted):
+                    raise UserError(
+                        f"{results.hypotheses_path(name, test)} has {len(each)} lines, the test set {len(wanted)}: "
+                        "delete it, and its cell's row, to make them anew"
+                    )
+            found = corpus.task.paired_test(*lines, wanted)
             if found is not None:
                 p, signature = found
                 record = {"first": names[0], "second": names[1], "test": test, "p": p, "signature": signature}

@@ -75,11 +75,13 @@ def test_a_training_at_the_unigram_level_has_failed(losses, fails):
     sentence = nothing_learned(history, 8.0)
     assert (sentence is not None) == fails
     if fails:
-        assert sentence.startswith("training failed: after ") and "(8.00)" in sentence
+        assert sentence.startswith(f"training failed: after {len(losses)} updates the lowest of the last ")
+        assert f" losses is {min(losses[-10:]):.2f} bits" in sentence and "(8.00)" in sentence
 
 
 def test_a_loss_that_is_no_number_has_failed():
     assert nothing_learned(History(train={1: math.nan}, updates=1), 8.0) is not None
+    assert "after 4 updates the loss is 9.00 bits" in nothing_learned(History(valid={4: 9.0}), 8.0)
     assert nothing_learned(History(), 8.0) is None
 
 

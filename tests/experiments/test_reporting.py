@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from b2t_fairseq.analysis import probes
-from b2t_fairseq.experiments import reporting, significance
-from b2t_fairseq.experiments.measurements import Measurement
+from b2t_fairseq.experiments import measurements, reporting, significance
+from b2t_fairseq.experiments.measurements import DepthCheck, DuringTraining, Measurement
 from b2t_fairseq.experiments.published import get_target
 from b2t_fairseq.experiments.reporting.document import Document, Heading, Picture, Table, Text, marked
 from b2t_fairseq.experiments.reporting.pages import title_of
@@ -164,11 +164,49 @@ def test_a_file_without_records_is_a_measurement_to_make(tmp_path):
     measurement.kept(results).parent.mkdir()
     measurement.kept(results).touch()
     assert not measurement.is_done(results)
-    lines = [json.dumps({"value": 1.0, "version": version}) + "\n" for version in (probes.VERSION, probes.VERSION - 1)]
-    measurement.kept(results).write_text("".join(lines))
-    assert not measurement.is_done(None, results)
-    measurement.kept(results).write_text(lines[0])
+    record = {"probe": "gradients", "connection": "b2t", "layers": "1-1", "layer": 1, "value": 1.0}
+    new, old = (
+        [json.dumps(record | {"version": version, "side": side}) for side in ("encoder", "decoder")]
+        for version in (probes.VERSION, probes.VERSION - 1)
+    )
+    odd = json.dumps(record | {"version": [2], "side": "decoder"})
+    for lines in (new + old, new[:1], [*new, '{"probe": "gra'], [new[0], odd]):
+        measurement.kept(results).write_text("\n".join(lines))
+        assert not measurement.is_done(None, results)
+    measurement.kept(results).write_text("\n".join(new))
     assert measurement.is_done(None, results)
+
+
+@pytest.mark.parametrize(("at", "layers"), [((), (1, 3, 6)), (("--at", "2,4"), (2, 4))])
+def test_points_of_fewer_layers_are_to_be_measured(tmp_path, at, layers):
+    results, measurement = Results(tmp_path), Measurement("m", ("points", *at), tmp_path)
+    record = {"probe": "points", "connection": "b2t", "layers": "6-6", "side": "decoder", "value": 1.0}
+    lines = [json.dumps(record | {"version": probes.VERSION, "layer": layer}) for layer in layers]
+    measurement.kept(results).parent.mkdir()
+    for count in range(1, len(lines) + 1):
+        measurement.kept(results).write_text("\n".join(lines[:count]))
+        assert measurement.is_done(results) == (count == len(lines))
+
+
+def test_what_a_training_did_not_measure_is_named(tmp_path):
+    results, log = Results(tmp_path / "results"), tmp_path / "checkpoints" / "probes.jsonl"
+    measurement = DuringTraining("m", (), tmp_path, log, "growth")
+    log.parent.mkdir()
+    for text in ('{"value": 1}\n', "garbage"):
+        log.write_text(text)
+        (failure,) = measurements.make([measurement], results, 1)
+        assert str(log) in failure and "train it again" in failure
+
+
+def test_a_depth_check_is_whole_with_all_its_models(tmp_path):
+    check = DepthCheck("depth-1", ("--connections", "post,b2t", "--layers", "6-6", "--seed", "1"), tmp_path)
+    models = [json.dumps({"settings": [name, "6-6", 100]}) for name in ("post", "b2t")]
+    check.output.write_text(models[0])
+    assert not check.is_whole(check.output)
+    check.output.write_text("\n".join(models))
+    assert check.is_whole(check.output)
+    check.output.write_text("\n".join([*models, "half"]))
+    assert not check.is_whole(check.output)
 
 
 def test_a_paired_test_that_is_no_number_is_one_to_make(tmp_path):

@@ -274,6 +274,48 @@ def test_a_report_says_what_is_not_done(made, pairs, capsys):
     assert "not done yet: mt pairs post 6-6 multi30k, 4 updates, seed 1\n" in printed and "REPORT.html" in printed
 
 
+def test_an_output_folder_may_be_moved_and_half_prepared(made, pairs, tmp_path):
+    """The binarised corpus is made again where its marker does not count; `preprocess` writes over nothing."""
+    moved = tmp_path / "moved"
+    shutil.copytree(made, moved)
+    words = ["table1", "--depths", "6-6", "--connections", "pre", "--data", str(pairs), "--output", str(moved), *SMALL]
+    (dictionary,) = moved.glob("quickstart/data-*/bin/dict.en.txt")
+    dictionary.write_text("")
+    assert cli.main(["reproduce", *words]) == 0
+    assert dictionary.stat().st_size > 0
+    assert [row["connection"] for row in Results(moved / "results" / "laptop").rows().values()] == ["b2t", "pre"]
+
+
+def test_a_cell_without_its_log_has_no_row(made, pairs, tmp_path, capfd):
+    """What it learned, and whether it failed, stands there alone."""
+    shutil.copytree(made, tmp_path / "out")
+    try:
+        shutil.rmtree(made / "results")
+        (log,) = made.glob("quickstart/b2t-*/train.log")
+        log.write_bytes(b"\x00\xff{garbage}\n")
+        (log.parent / "row.json").unlink()
+        words = "figure5", "--connections", "b2t", "--data", str(pairs), "--output", str(made), "--recompute"
+        assert cli.main(["reproduce", *words, *SMALL]) == 1
+        assert f"{log} holds no losses: delete {log.parent} to train again" in capfd.readouterr().err
+    finally:
+        shutil.rmtree(made)
+        shutil.copytree(tmp_path / "out", made)
+
+
+def test_another_corpus_of_the_same_name_is_measured_anew(pairs, tmp_path):
+    def name(folder: str) -> str:
+        words = "figure3", "--connections", "b2t", "--data", str(tmp_path / folder / "m"), "--vocab-size", "150"
+        (measurement,) = scale(*words).measurements["figure3"]
+        return measurement.name
+
+    for folder in ("a", "b", "c"):
+        shutil.copytree(pairs, tmp_path / folder / "m")
+    text = tmp_path / "c" / "m" / "train.en"
+    text.write_text(text.read_text().replace("a", "e", 1))
+    assert name("a") == name("b") != name("c")
+    assert name("c").startswith("gradients-b2t-18-18-w512-m-")
+
+
 def test_what_came_with_the_project_counts_and_is_copied(made, pairs, tmp_path, monkeypatch, capfd):
     """With --output, for the cells that were asked for; --recompute leaves it out."""
     monkeypatch.setattr("b2t_fairseq.experiments.scale.kept_results", lambda: made / "results")

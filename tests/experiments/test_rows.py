@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from b2t_fairseq.common.errors import UserError
-from b2t_fairseq.experiments.rows import Results, clean, of_one_version, read_row, thinned, unpack, write_row
+from b2t_fairseq.experiments.rows import Results, clean, of_one_version, pack, read_row, thinned, unpack, write_row
 
 
 def made(fingerprint: str, **changes) -> dict:
@@ -46,6 +46,25 @@ def test_a_damaged_row_is_noted_and_made_again(tmp_path, capsys):
     assert list(results.rows()) == ["f1"] and "line 2" in capsys.readouterr().err
 
 
+def test_a_damaged_line_stays_when_a_row_is_added(tmp_path):
+    """Also one that holds a row with an odd value, and bytes that are not UTF-8."""
+    results = Results(tmp_path)
+    results.add(made("f2"), {})
+    damaged = [b'{"fingerprint": "f3", "scale"', b"\xff\xfe", json.dumps(made("f4", layers="deep")).encode()]
+    results.path.write_bytes(results.path.read_bytes() + b"\n".join(damaged))
+    for fingerprint in ("f1", "f5"):
+        results.add(made(fingerprint), {})
+    assert list(results.rows()) == ["f1", "f2", "f5"]
+    assert sorted(results.path.read_bytes().splitlines()[3:]) == sorted(damaged)
+
+
+def test_what_is_not_utf_8_is_kept_as_its_escapes(tmp_path):
+    results = Results(tmp_path)
+    results.add(made("f1", corpus="m\udcff", command="b2t-fairseq train 'm\udcff"), {})
+    (row,) = results.rows().values()
+    assert row["corpus"] == "m\\udcff" and of_one_version([row]) == [row]
+
+
 POINT = {"valid": [[100, 2.5]]}
 
 
@@ -62,6 +81,8 @@ POINT = {"valid": [[100, 2.5]]}
         ({"layers": "deep"}, "layers"),
         ({"seconds": {"train": None}}, "seconds"),
         ({"unigram": "x"}, "unigram"),
+        ({"corpus": "a/b"}, "corpus"),
+        ({"recipe": ""}, "recipe"),
     ],
 )
 def test_a_row_with_odd_values_is_noted_and_left_out(changes, word, tmp_path, capsys):
@@ -98,9 +119,19 @@ def test_versions_never_stand_in_one_table():
     assert of_one_version(paper) == paper
 
 
-def test_damaged_hypotheses_are_one_line(tmp_path):
+def test_a_number_of_many_digits_is_damage(tmp_path, capsys):
+    results = Results(tmp_path)
+    results.path.write_text(json.dumps(made("f1", updates=10**400)) + "\n")
+    assert results.rows() == {} and "a number of 401 digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [0, 14, -3])
+def test_damaged_hypotheses_are_one_line(place, tmp_path):
     path = tmp_path / "f.test.txt.gz"
-    path.write_bytes(b"no gzip")
+    pack(path, [f"line {number}" for number in range(100)])
+    packed = bytearray(path.read_bytes())
+    packed[place] ^= 0xFF
+    path.write_bytes(packed)
     with pytest.raises(UserError, match=r"f\.test\.txt\.gz cannot be read"):
         unpack(path)
 

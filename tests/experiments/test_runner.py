@@ -51,6 +51,17 @@ def test_a_second_run_repeats_nothing_and_a_changed_command_only_itself(tmp_path
     assert len((tmp_path / "second.count").read_text()) == 2
 
 
+def test_what_an_interrupted_run_left_is_removed_first(tmp_path):
+    made = tmp_path / "made"
+    code = f"import pathlib; made = pathlib.Path({str(made)!r}); made.mkdir(); (made / 'done').touch()"
+    made.mkdir()
+    (made / "half").touch()
+    (step,) = steps = [command(tmp_path, "step", code, makes=made)]
+    for _ in range(2):  # the second time nothing is run, and nothing removed
+        run(Chain("c", steps))
+        assert step.outcome()["failure"] is None and [path.name for path in made.iterdir()] == ["done"]
+
+
 def test_a_change_upstream_is_a_change_downstream(tmp_path):
     one = command(tmp_path, "one", "pass", depends="data a")
     other = command(tmp_path, "one", "pass", depends="data b")

@@ -6,6 +6,7 @@ Children run in process groups of their own and die with the parent, so nothing 
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -35,6 +36,7 @@ class Command:
         resumes: the command continues its own earlier work, so its output is appended to.
         depends: the fingerprint of what it reads; a change there is a change here.
         settle: the last word on the arguments, asked when the command starts: only then it is known what there is.
+        makes: a folder that the command alone writes; what an interrupted run left there is removed first.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Command:
     resumes: bool = False
     depends: str = ""
     settle: Callable[[Sequence[str]], Sequence[str]] = lambda arguments: arguments
+    makes: Path | None = None
 
     @property
     def output(self) -> Path:
@@ -196,6 +199,8 @@ def next_child(chain: Chain, queue: list[Command], threads: int, display: Displa
         outcome = command.outcome()
         if outcome is None:
             arguments = command.settle(command.arguments)
+            if command.makes is not None:
+                shutil.rmtree(command.makes, ignore_errors=True)
             display.say(f"$ {shown(arguments)}")
             display.open(command.label, command.total)
             return Child(command, arguments, threads)

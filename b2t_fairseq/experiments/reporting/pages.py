@@ -9,12 +9,11 @@ updates are a group; each group is a table or picture of its own, so that scales
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from ...analysis import depth_check, style
 from ...analysis import figures as probe_figures
-from ...analysis.probes import VERSION
+from ...analysis.probes import RECORD, VERSION
 from ...common.files import read_records
 from ...models.methods import is_own
 from .. import findings, significance
@@ -41,8 +40,6 @@ MACHINE = {
     "torch": "torch",
     "fairseq": "fairseq",
 }
-#: what a record of a measurement holds, whichever it is
-PROBED = {"probe": str, "connection": str, "layers": str, "side": str, "layer": int, "value": (int, float, NoneType)}
 #: one table's cells: a corpus, a recipe, a number of updates
 Group = tuple[str, str, int | None]
 Groups = Mapping[Group, Sequence[Row]]
@@ -229,7 +226,7 @@ class Report:
             made = next((word for word in ("trained", "during") if f"-{word}-" in path.name), "fresh")
             if made == when:
                 about = {"cell": path.stem.rpartition("-")[2], "path": None}
-                records += [record | about for record in read_records(path, **PROBED) if is_wanted(record, target)]
+                records += [record | about for record in read_records(path, **RECORD) if is_wanted(record, target)]
         models = self.models_of(target.models() if when == "fresh" else target.trained_models(), records)
         order = list(dict.fromkeys(name for name, _ in models))
         records = [record for record in records if (record["connection"], record["layers"]) in models]
