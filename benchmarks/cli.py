@@ -3,13 +3,16 @@
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from b2t_fairseq.common.command_line import Parser, not_negative, positive
 from b2t_fairseq.common.errors import UserError
+from b2t_fairseq.common.files import is_special
 from b2t_fairseq.common.machine import busy, machine
 from b2t_fairseq.models.methods import add_code_options
 
@@ -64,15 +67,32 @@ def main(arguments: Sequence[str] | None = None, cases: dict[str, Case] = all_ca
     if given.list:
         print("\n".join(case.name for case in (chosen if given.cases else cases.values())))
         return 0
+    if given.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU; b2t-fairseq doctor says why")
     for path in filter(None, (given.json, given.markdown)):
-        if not Path(path).absolute().parent.is_dir() or Path(path).is_dir():
-            raise UserError(f"{path}: cannot be written there; give a file in a folder that exists")
+        check_writable(Path(path))
     return measure_all(chosen, given)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse, before hours of measurements, a file that cannot be written.
+
+    Raises:
+        UserError: names it.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(path)
+        if not is_special(path):
+            tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written there; give a file in a folder that exists") from error
 
 
 def measure_all(chosen: list[Case], given: argparse.Namespace) -> int:
     """Measure one case after the other, writing each at once; return 1 if a case failed, 130 on Ctrl-C, else 0."""
     facts, results, peaks, status = machine(given.threads, given.device), {}, {}, 0
+    unwritten: Exception | None = None
     if warning := busy(facts):
         print(f"warning: {warning}", file=sys.stderr)
     steps = len(chosen) * 2 * (given.warmup + given.repeats)
@@ -88,9 +108,13 @@ def measure_all(chosen: list[Case], given: argparse.Namespace) -> int:
                 report.write_all(results, facts, given.json, given.markdown)
         except KeyboardInterrupt:
             status = 130
+        except (UserError, OSError) as error:  # no space, say: what is finished is printed first
+            unwritten = error
     print(report.table(results), report.about(facts), sep="\n\n")
     if status == 130:
         print(f"interrupted: {len(results)} of {len(chosen)} cases were finished", file=sys.stderr)
+    if unwritten is not None:
+        raise unwritten
     return status
 
 

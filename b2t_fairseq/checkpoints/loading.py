@@ -135,6 +135,14 @@ def check_history(state: dict[str, Any], path: str | Path) -> None:
             raise UserError(f"{path}: not a whole fairseq checkpoint (no '{part}' in it).")
 
 
+def give_adams_name(state: dict[str, Any]) -> None:
+    """Let `adam` and `adam_fused` go on with checkpoints of `adam_fused` from when it had a class name of its own."""
+    history = state.get("optimizer_history")
+    for entry in history if isinstance(history, list) else []:
+        if isinstance(entry, dict) and entry.get("optimizer_name") == "FairseqFusedAdam":
+            entry["optimizer_name"] = "FairseqAdam"
+
+
 def allowed() -> list:
     """Return what a fairseq checkpoint may hold besides tensors and plain containers."""
     types = [argparse.Namespace, collections.defaultdict, collections.OrderedDict, dict, list, set, int, float, str]

@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path`, which becomes `path` if the block succeeds, and is removed if it fails.
 
     The temporary name is this thread's own: the machines of one training share a folder, and may write the same file
-    at the same moment. Errors name `path`, which the user knows, and not the temporary file.
+    at the same moment. Errors name `path`, which the user knows, and not the temporary file. What is no regular file,
+    as a pipe or /dev/stdout, stays what it is and gets the bytes.
 
     Raises:
         UserError: no space left.
@@ -37,17 +39,27 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_native_id()}"
-    temporary = path.with_name(f"{path.name}.{owner}.tmp")
+    name, folder = f"{path.name}.{owner}.tmp", Path(tempfile.gettempdir()) if is_special(path) else path.parent
+    temporary = folder / name
     try:
         with disk_full_as_one_line(path):
             yield temporary
-            os.replace(temporary, path)
+            if is_special(path):
+                path.write_bytes(temporary.read_bytes())
+            else:
+                os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is not None and os.fspath(error.filename) == str(temporary):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def is_special(path: Path) -> bool:
+    """Return whether `path` is a device, a pipe, or a name in /dev for what the process has open."""
+    is_open_file = path.is_symlink() and os.readlink(path).startswith("/proc/")
+    return is_open_file or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def write_atomically(path: str | os.PathLike, text: str) -> None:

@@ -59,6 +59,11 @@ class Linear(nn.Linear):
                 return F.linear(x.float(), self.weight.float(), bias).to(x.dtype)
         return super().forward(x)
 
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        if self.splits:  # of a pickled module
+            count_updates()
+
     def _apply(self, *args, **options):
         self.packed_weight.clear()  # another dtype and back may leave other numbers at the same address
         return super()._apply(*args, **options)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from b2t_fairseq.common.command_line import guarded
 from benchmarks.cases import Case, arch_of, decoding, sizes, training
@@ -59,7 +60,9 @@ def test_training_and_decoding_are_measured_printed_and_written(tmp_path, capsys
 
 
 def test_mistakes_are_one_sentence(capsys, tmp_path):
-    for wrong in (["no-such"], ["--json", str(tmp_path / "no" / "x.json")], ["--markdown", str(tmp_path)]):
+    places = ["--json", str(tmp_path / "no" / "x.json")], ["--markdown", str(tmp_path)], ["--json", "/proc/x.json"]
+    no_gpu = [] if torch.cuda.is_available() else [["--device", "cuda"]]
+    for wrong in (["no-such"], *places, *no_gpu):
         assert guarded(lambda: main(wrong)) == 2  # noqa: B023
         said = capsys.readouterr()
         assert said.err.startswith("error: ") and said.err.count("\n") == 1 and wrong[-1] in said.err and not said.out

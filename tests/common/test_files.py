@@ -12,7 +12,15 @@ import pytest
 
 from b2t_fairseq.common import files
 from b2t_fairseq.common.errors import UserError, explain
-from b2t_fairseq.common.files import all_or_nothing, locked, read_record, read_records, replacing, write_record
+from b2t_fairseq.common.files import (
+    all_or_nothing,
+    locked,
+    read_record,
+    read_records,
+    replacing,
+    write_atomically,
+    write_record,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DAMAGED = ["", "[]", "null", '"x"', "3", "{", '{"a": 1', "[" * 100_000, '{"a":' * 100_000, "\x00", '{"seconds": null}']
@@ -175,3 +183,17 @@ def test_of_records_in_lines_the_damaged_ones_are_left_out(tmp_path, capsys):
     assert read_records(path, a=int) == [{"a": 1}, {"a": 2}]
     notes = capsys.readouterr().err.splitlines()
     assert [note.split(", line ")[1].split()[0] for note in notes] == ["3", "4", "5", "7"]
+
+
+def test_a_pipe_gets_the_bytes_and_stays_one(tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "stdout"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
+        write_atomically(pipe, "text")
+        assert reader.communicate()[0] == "text"
+    assert pipe.is_fifo()
+    with open(tmp_path / "file", "w") as opened:
+        link.symlink_to(f"/proc/self/fd/{opened.fileno()}")
+        write_atomically(link, "text")
+    assert link.is_symlink() and (tmp_path / "file").read_text() == "text"
+    assert {path.name for path in tmp_path.iterdir()} == {"pipe", "stdout", "file"}

@@ -208,6 +208,15 @@ def test_a_copy_begins_without_packed_weights(packs, copied):
     assert not torch.allclose(other(x), layer(x), atol=1e-2)
 
 
+def test_a_pickled_layer_has_updates_counted(monkeypatch):
+    """In the process that loads it nobody else asks for that."""
+    asked = []
+    monkeypatch.setattr(linear, "count_updates", lambda: asked.append(True))
+    pickle.loads(pickle.dumps(Linear(3, 2)))
+    assert not asked
+    assert pickle.loads(pickle.dumps(splitting(3, 2))).splits and asked
+
+
 @pytest.mark.parametrize("case", ["evaluation", "few rows", "narrow", "autocast", "double", "computed weight"])
 def test_where_torchs_products_stay(packs, monkeypatch, caplog, case):
     layer, x = splitting(40, 33), randn(6, 40)

@@ -71,6 +71,20 @@ def test_bf16_trains(data, run, tiny_model, tmp_path):
     assert model["encoder.layers.0.fc1.weight"].isfinite().all()
 
 
+@pytest.mark.slow
+def test_adam_and_adam_fused_go_on_with_each_other(data, run, tiny_model, tmp_path):
+    """Also with a checkpoint of `adam_fused` from when its class had a name of its own."""
+    kept = "--no-epoch-checkpoints", "--save-dir", tmp_path
+    for update, optimizer in enumerate(("adam", "adam_fused", "adam"), 1):
+        run("fairseq-train", data, *tiny_model, *kept, "--optimizer", optimizer, "--max-update", update)
+        state = load_checkpoint(tmp_path / "checkpoint_last.pt")
+        assert state["optimizer_history"][-1]["num_updates"] == update
+        assert {moments["step"] for moments in state["last_optimizer_state"]["state"].values()} == {update}
+    state["optimizer_history"][-1]["optimizer_name"] = "FairseqFusedAdam"
+    torch.save(state, tmp_path / "checkpoint_last.pt")
+    run("fairseq-train", data, *tiny_model, *kept, "--optimizer", "adam_fused", "--max-update", "4")
+
+
 def on_cpu(**common):
     return OmegaConf.create(
         {

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcomes.append(outcome_of(case))
             if outcomes[-1].outcome == FAILED:
                 bar.write(report.table(outcomes[-1:])[-1])
-            report.write(folder, facts, outcomes)
+            report.write(folder, facts, outcomes, len(cases))
             bar.update()
     print(f"{report.summary(outcomes)}; written: {folder / 'REPORT.md'}, {folder / 'report.json'}")
     return int(any(outcome.outcome == FAILED for outcome in outcomes))

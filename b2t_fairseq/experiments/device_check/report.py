@@ -48,11 +48,19 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def write(folder: Path, facts: dict[str, Any], outcomes: list[Outcome]) -> None:
-    """Write REPORT.md and report.json."""
+def write(folder: Path, facts: dict[str, Any], outcomes: list[Outcome], planned: int) -> None:
+    """Write REPORT.md and report.json.
+
+    Args:
+        folder: where.
+        facts: of the machine.
+        outcomes: of the cases that are finished.
+        planned: how many cases there are.
+    """
     rows = [{**o._asdict(), "figures": [figure_as_json(f) for f in o.figures]} for o in outcomes]
-    write_atomically(folder / "report.json", json.dumps({"machine": facts, "cases": rows}, indent=1) + "\n")
-    write_atomically(folder / "REPORT.md", markdown(facts, outcomes))
+    content = {"machine": facts, "planned": planned, "cases": rows}
+    write_atomically(folder / "report.json", json.dumps(content, indent=1) + "\n")
+    write_atomically(folder / "REPORT.md", markdown(facts, outcomes, planned))
 
 
 def figure_as_json(figure: Figure) -> dict[str, Any]:
@@ -67,10 +75,11 @@ def summary(outcomes: list[Outcome]) -> str:
     return ", ".join(f"{counted[kind]} {kind}" for kind in (OK, FAILED, NOT_RUN) if counted[kind])
 
 
-def markdown(facts: dict[str, Any], outcomes: list[Outcome]) -> str:
+def markdown(facts: dict[str, Any], outcomes: list[Outcome], planned: int) -> str:
     """Return the report: the machine, what failed, and a table for each check."""
-    seconds = sum(outcome.seconds for outcome in outcomes)
-    lines = [f"# Device check: {facts['name']}", "", f"{summary(outcomes)}; {seconds:.0f} s", ""]
+    seconds, left = sum(outcome.seconds for outcome in outcomes), planned - len(outcomes)
+    unfinished = f"; **unfinished: {left} of {planned} cases were not begun**" if left else ""
+    lines = [f"# Device check: {facts['name']}", "", f"{summary(outcomes)}; {seconds:.0f} s{unfinished}", ""]
     lines += [f"- {key}: {value}" for key, value in facts.items() if value is not None]
     if failed := [outcome for outcome in outcomes if outcome.outcome == FAILED]:
         lines += ["", "## Failed", "", *table(failed)]

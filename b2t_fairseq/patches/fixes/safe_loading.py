@@ -22,6 +22,7 @@ from ...checkpoints.loading import (
     check_archive,
     check_history,
     check_state,
+    give_adams_name,
     one_line_about,
 )
 from ..wrap import record, wrap
@@ -54,6 +55,7 @@ def _make_checked(original):
             if is_file:
                 check_state(state, name)
                 check_history(state, name)
+                give_adams_name(state)
             return state
 
         with mock.patch.object(torch, "load", checked_load):
