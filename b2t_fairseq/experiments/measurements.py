@@ -8,6 +8,7 @@ count everywhere.
 
 import itertools
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -84,13 +85,15 @@ class Measurement:
         records = read_records(path, damaged, **RECORD)
         if damaged or not records or any(record.get("version") != self.version for record in records):
             return False
-        encoder, _, decoder = records[0]["layers"].rpartition("-")
+        if not (found := re.fullmatch(r"(?:(\d{1,4})-)?(\d{1,4})", records[0]["layers"])):
+            return False
+        encoder, decoder = (int(depth or 0) for depth in found.groups())
         if records[0]["probe"] == "points":
             at = self.arguments[self.arguments.index("--at") + 1] if "--at" in self.arguments else ""
-            layers = {("decoder", number) for number in map(int, at.split(",") if at else default_layers(int(decoder)))}
+            layers = {("decoder", number) for number in map(int, at.split(",") if at else default_layers(decoder))}
         else:
-            stacks = {"encoder": int(encoder or 0), "decoder": int(decoder)}
-            layers = {(side, number) for side, depth in stacks.items() for number in range(1, depth + 1)}
+            stacks = ("encoder", encoder), ("decoder", decoder)
+            layers = {(side, number) for side, depth in stacks for number in range(1, depth + 1)}
         return {(record["side"], record["layer"]) for record in records} == layers
 
     def keep(self, results: Results, source: Path | None = None) -> None:
@@ -265,15 +268,19 @@ def make(measurements: Sequence[Measurement], results: Results, jobs: int) -> li
                     f"{measurement.name}: {measurement.output} does not hold {measurement.probe} of all layers: delete "
                     f"{measurement.folder} and train it again with --recompute and --output"
                 )
-        else:
-            ready.append(measurement)
+            continue
+        if not measurement.is_whole(measurement.output):
+            measurement.chain.commands[0].marker.unlink(missing_ok=True)  # done once, and damaged since
+        ready.append(measurement)
     named = {measurement.name: measurement for measurement in ready}
 
     def ended(chain: Chain) -> None:
         if chain.failure:
             failures.append(f"{chain.name}: {chain.failure}")
-        else:
-            named[chain.name].keep(results)
+            return
+        named[chain.name].keep(results)
+        if not named[chain.name].is_done(results):
+            failures.append(f"{chain.name}: {named[chain.name].output} does not hold records of all layers")
 
     run_chains([measurement.chain for measurement in ready], jobs, 1, Display(), ended)
     return failures

@@ -170,7 +170,8 @@ def test_a_file_without_records_is_a_measurement_to_make(tmp_path):
         for version in (probes.VERSION, probes.VERSION - 1)
     )
     odd = json.dumps(record | {"version": [2], "side": "decoder"})
-    for lines in (new + old, new[:1], [*new, '{"probe": "gra'], [new[0], odd]):
+    deep = [line.replace("1-1", "deep") for line in new]
+    for lines in (new + old, new[:1], [*new, '{"probe": "gra'], [new[0], odd], deep):
         measurement.kept(results).write_text("\n".join(lines))
         assert not measurement.is_done(None, results)
     measurement.kept(results).write_text("\n".join(new))

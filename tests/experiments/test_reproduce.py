@@ -302,6 +302,18 @@ def test_a_cell_without_its_log_has_no_row(made, pairs, tmp_path, capfd):
         shutil.copytree(tmp_path / "out", made)
 
 
+def test_a_measurement_that_was_cut_short_is_made_again(made, pairs):
+    """In the results and where it was made, beside the marker that says it is done."""
+    (kept,) = (made / "results" / "laptop" / "probes").iterdir()
+    (written,) = made.glob(f"quickstart/b2t-*/{kept.name}")
+    whole = kept.read_text()
+    for path in (kept, written):
+        path.write_text(whole[: len(whole) // 2])
+    words = "figure5", "--connections", "b2t", "--data", str(pairs), "--output", str(made)
+    assert cli.main(["reproduce", *words, *SMALL]) == 0
+    assert kept.read_text() == written.read_text() == whole
+
+
 def test_another_corpus_of_the_same_name_is_measured_anew(pairs, tmp_path):
     def name(folder: str) -> str:
         words = "figure3", "--connections", "b2t", "--data", str(tmp_path / folder / "m"), "--vocab-size", "150"
