@@ -8,7 +8,7 @@ from typing import Any
 
 from .common.errors import UserError
 from .common.late import late_imports
-from .common.logs import hide_warnings_of_imports, unchanged_logging
+from .common.logs import quiet_imports, unchanged_logging
 from .common.optional import check_fairseq
 from .common.quick import answers_without_fairseq
 from .version import __version__
@@ -17,13 +17,14 @@ __all__ = ["UserError", "__version__", "load"]
 
 if not answers_without_fairseq():
     check_fairseq()  # before an import that fails without it
-    hide_warnings_of_imports()
     with unchanged_logging(), late_imports():
-        from . import patches
+        with quiet_imports():
+            from . import patches
 
         patches.apply()  # before the models: what is registered next runs on the repaired fairseq
 
-        from . import connections, criterions, models, optim
+        with quiet_imports():
+            from . import connections, criterions, models, optim
 
     __all__ += ["connections", "criterions", "models", "optim", "patches"]
 

@@ -81,10 +81,9 @@ def check_writable(path: Path) -> None:
         UserError: names it.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(path)
-        if not is_special(path):
-            tempfile.TemporaryFile(dir=path.absolute().parent).close()
+        if path.is_dir() or is_special(path):
+            raise FileExistsError(path)
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
     except OSError as error:
         raise UserError(f"{path}: cannot be written there; give a file in a folder that exists") from error
 

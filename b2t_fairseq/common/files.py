@@ -13,7 +13,6 @@ import os
 import shutil
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,23 +30,21 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary name is this thread's own: the machines of one training share a folder, and may write the same file
     at the same moment. Errors name `path`, which the user knows, and not the temporary file. What is no regular file,
-    as a pipe or /dev/stdout, stays what it is and gets the bytes.
+    as a pipe or /dev/stdout, cannot be replaced.
 
     Raises:
-        UserError: no space left.
+        UserError: no space left, or `path` is a device, a pipe, or a name for an open file.
         OSError: `path` cannot be written.
     """
     path = Path(path)
+    if is_special(path):
+        raise UserError(f"{path}: no regular file, so it cannot be replaced: name a file, or one that is not there yet")
     owner = f"{socket.gethostname()}-{os.getpid()}-{threading.get_native_id()}"
-    name, folder = f"{path.name}.{owner}.tmp", Path(tempfile.gettempdir()) if is_special(path) else path.parent
-    temporary = folder / name
+    temporary = path.with_name(f"{path.name}.{owner}.tmp")
     try:
         with disk_full_as_one_line(path):
             yield temporary
-            if is_special(path):
-                path.write_bytes(temporary.read_bytes())
-            else:
-                os.replace(temporary, path)
+            os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -57,8 +54,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def is_special(path: Path) -> bool:
-    """Return whether `path` is a device, a pipe, or a name in /dev for what the process has open."""
-    is_open_file = path.is_symlink() and os.readlink(path).startswith("/proc/")
+    """Return whether `path` is a device, a pipe, or a name in /dev or /proc for what the process has open."""
+    places = (os.path.realpath(path.parent), os.readlink(path)) if path.is_symlink() else ()
+    is_open_file = any(place.startswith("/proc/") for place in places)
     return is_open_file or (path.exists() and not path.is_file() and not path.is_dir())
 
 
@@ -210,7 +208,7 @@ def whole_number(digits: str) -> int:
     """Return the number that digits stand for.
 
     Raises:
-        ValueError: it is larger than anything that is counted here, and than a float can be.
+        ValueError: it has more than 20 digits, more than anything that is counted here.
     """
     if len(digits) > 20:
         raise ValueError(f"a number of {len(digits)} digits")

@@ -6,9 +6,12 @@ import warnings
 from collections.abc import Iterator
 
 
-def hide_warnings_of_imports() -> None:
-    """Hide the warning that fairseq's own use of `torch.jit.script` causes from torch 2.14 on."""
-    warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated")
+@contextlib.contextmanager
+def quiet_imports() -> Iterator[None]:
+    """Hide the warning that imports of fairseq's modules cause from torch 2.14 on, and no other that comes later."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.script` is deprecated", category=FutureWarning)
+        yield
 
 
 @contextlib.contextmanager

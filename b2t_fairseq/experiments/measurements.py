@@ -10,12 +10,14 @@ import itertools
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from ..analysis import during_training
+from ..analysis.depth_check import read_rows
 from ..analysis.probes import RECORD, VERSION, default_layers
 from ..common.command_line import ours
 from ..common.files import read_records, replacing, write_atomically
@@ -94,7 +96,12 @@ class Measurement:
         else:
             stacks = ("encoder", encoder), ("decoder", decoder)
             layers = {(side, number) for side, depth in stacks for number in range(1, depth + 1)}
-        return {(record["side"], record["layer"]) for record in records} == layers
+        found = Counter((record["side"], record["layer"]) for record in records)
+        if records[0]["probe"] == "similarity":  # a record for each pair of layers
+            is_cut = len(records) != sum(depth * (depth + 1) // 2 for depth in (encoder, decoder))
+        else:
+            is_cut = len(set(found.values())) != 1
+        return set(found) == layers and not is_cut
 
     def keep(self, results: Results, source: Path | None = None) -> None:
         """Copy what the command wrote, or the file `source`, to the results."""
@@ -152,11 +159,10 @@ class DepthCheck(Measurement):
         return f"depth check of {count} connections at {depths} layers"
 
     def is_whole(self, path: Path) -> bool:
-        """Return whether a file holds results of all connections and depths, and nothing damaged."""
-        damaged: list[str] = []
-        found = {tuple(map(str, record["settings"][:2])) for record in read_records(path, damaged, settings=list)}
+        """Return whether a file holds all connections and depths; half a line that a kill left does no harm."""
+        found = {tuple(map(str, row["settings"][:2])) for row in read_rows(path)}
         names, depths = (self.arguments[place].split(",") for place in (1, 3))
-        return not damaged and found >= set(itertools.product(names, depths))
+        return found >= set(itertools.product(names, depths))
 
     @property
     def output(self) -> Path:
@@ -258,15 +264,15 @@ def make(measurements: Sequence[Measurement], results: Results, jobs: int) -> li
         if measurement.checkpoint is not None and not measurement.checkpoint.exists():
             failures.append(
                 f"{measurement.name}: there is no {measurement.checkpoint}: its row was made elsewhere; train it here "
-                "with --recompute and --output"
+                "with --recompute and another --output"
             )
             continue
         if isinstance(measurement, DuringTraining):
             measurement.keep(results)
             if not measurement.is_done(results):
                 failures.append(
-                    f"{measurement.name}: {measurement.output} does not hold {measurement.probe} of all layers: delete "
-                    f"{measurement.folder} and train it again with --recompute and --output"
+                    f"{measurement.name}: {measurement.output} does not hold {measurement.probe} of all layers: train "
+                    "it again with --recompute and another --output"
                 )
             continue
         if not measurement.is_whole(measurement.output):
@@ -280,7 +286,7 @@ def make(measurements: Sequence[Measurement], results: Results, jobs: int) -> li
             return
         named[chain.name].keep(results)
         if not named[chain.name].is_done(results):
-            failures.append(f"{chain.name}: {named[chain.name].output} does not hold records of all layers")
+            failures.append(f"{chain.name}: {named[chain.name].output} does not hold all that is measured")
 
     run_chains([measurement.chain for measurement in ready], jobs, 1, Display(), ended)
     return failures

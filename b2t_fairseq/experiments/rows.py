@@ -200,7 +200,7 @@ class Results:
         return self.read()[0]
 
     def read(self) -> tuple[dict[str, Row], list[str]]:
-        """Return the rows by fingerprint, and the lines that are none, as they are."""
+        """Return the rows by fingerprint, and the lines that are none; of one with odd values its cleaned record."""
         damaged: list[str] = []
         rows = {}
         for row in map(clean, read_records(self.path, damaged, **FIELDS)):
@@ -227,7 +227,7 @@ class Results:
     def add(self, row: Row, hypotheses: Mapping[str, Sequence[str]]) -> None:
         """Add a row, or replace the one with its fingerprint; processes that do so at the same time take turns.
 
-        Damaged lines stay at the end of the file, for the user to mend.
+        Damaged lines stay at the end of the file (`read`), for the user to mend.
         """
         with self.turn():
             for test, lines in hypotheses.items():

@@ -185,15 +185,14 @@ def test_of_records_in_lines_the_damaged_ones_are_left_out(tmp_path, capsys):
     assert [note.split(", line ")[1].split()[0] for note in notes] == ["3", "4", "5", "7"]
 
 
-def test_a_pipe_gets_the_bytes_and_stays_one(tmp_path):
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    """Neither a pipe nor a name in /dev for a file that is open, as /dev/stdout."""
     pipe, link = tmp_path / "pipe", tmp_path / "stdout"
     os.mkfifo(pipe)
-    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True) as reader:
-        write_atomically(pipe, "text")
-        assert reader.communicate()[0] == "text"
-    assert pipe.is_fifo()
     with open(tmp_path / "file", "w") as opened:
         link.symlink_to(f"/proc/self/fd/{opened.fileno()}")
-        write_atomically(link, "text")
-    assert link.is_symlink() and (tmp_path / "file").read_text() == "text"
+        for path in (pipe, link, f"/dev/fd/{opened.fileno()}", "/dev/null"):
+            with pytest.raises(UserError, match=f"^{path}: no regular file"):
+                write_atomically(path, "text")
+    assert pipe.is_fifo() and link.is_symlink() and (tmp_path / "file").read_text() == ""
     assert {path.name for path in tmp_path.iterdir()} == {"pipe", "stdout", "file"}

@@ -105,7 +105,7 @@ def test_memory_is_only_counted_on_a_gpu_and_errors_are_outcomes():
     assert found == [("not run", "no GPU"), ("FAILED", "ValueError: first"), ("ok", "")]
     assert report.summary(outcomes) == "1 ok, 1 FAILED, 1 not run"
     assert "unfinished" not in report.markdown({"name": "x"}, outcomes, 3)
-    assert " s; **unfinished: 34 of 37 cases were not begun**\n" in report.markdown({"name": "x"}, outcomes, 37)
+    assert " s; **unfinished: 34 of 37 cases were not finished**\n" in report.markdown({"name": "x"}, outcomes, 37)
 
 
 def test_nan_is_never_right():

@@ -4,10 +4,12 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from b2t_fairseq.analysis import probes
+from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.experiments import measurements, reporting, significance
 from b2t_fairseq.experiments.measurements import DepthCheck, DuringTraining, Measurement
 from b2t_fairseq.experiments.published import get_target
@@ -201,13 +203,52 @@ def test_what_a_training_did_not_measure_is_named(tmp_path):
 
 def test_a_depth_check_is_whole_with_all_its_models(tmp_path):
     check = DepthCheck("depth-1", ("--connections", "post,b2t", "--layers", "6-6", "--seed", "1"), tmp_path)
-    models = [json.dumps({"settings": [name, "6-6", 100]}) for name in ("post", "b2t")]
-    check.output.write_text(models[0])
-    assert not check.is_whole(check.output)
-    check.output.write_text("\n".join(models))
-    assert check.is_whole(check.output)
-    check.output.write_text("\n".join([*models, "half"]))
-    assert not check.is_whole(check.output)
+    sides = {side: {"gradient": [1.0], "variance": [1.0]} for side in ("encoder", "decoder")}
+    models = [{"settings": [name, "6-6", 100], "loss": [5.0], **sides} for name in ("post", "b2t")]
+    for rows, is_whole in ((models[:1], False), ([models[0], {**models[1], "loss": []}], False), (models, True)):
+        check.output.write_text("half a li\n" + "".join(f"{json.dumps(row)}\n" for row in rows))
+        assert check.is_whole(check.output) == is_whole
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_records_are_as_many_for_each_layer(tmp_path, cut):
+    measurement, path = Measurement("m", ("ffn-gradients",), tmp_path), tmp_path / "m.jsonl"
+    record = {"probe": "ffn-gradients", "connection": "b2t", "layers": "1", "side": "decoder", "layer": 1, "value": 1.0}
+    pairs = [(1, 1), (1, 2), (2, 2)]
+    similar = [record | {"probe": "similarity", "layers": "2", "layer": i, "other": j} for i, j in pairs]
+    three = [record | {"layers": "2", "layer": layer} for layer in (1, 1, 1, 2, 2, 2)]
+    for records in (similar, three):
+        lines = [json.dumps(each | {"version": probes.VERSION}) for each in records]
+        path.write_text("\n".join(lines))
+        assert measurement.is_whole(path)
+        path.write_text("\n".join(lines[:-cut]))
+        assert not measurement.is_whole(path)
+
+
+def test_hypotheses_are_as_many_as_references(tmp_path):
+    results = Results(tmp_path)
+    pair = [row(connection, "18-18", 1, 20.0) for connection in ("b2t", "pre")]
+    for each, lines in zip(pair, (["a", "b"], ["a"]), strict=True):
+        results.add(each, {"test": lines})
+    task = SimpleNamespace(references=lambda data, test: ["a", "b"], paired_test=lambda *lines: (0.5, "s"))
+    corpus = SimpleNamespace(prepare=lambda: None, places=[tmp_path], task=task)
+    corpora = {each["fingerprint"]: corpus for each in pair}
+    with pytest.raises(UserError, match=r"test\.txt\.gz has 1 lines, the test set 2: delete it"):
+        significance.make(pair, corpora, results)
+    results.add(pair[1], {"test": ["a", "c"]})
+    significance.make(pair, corpora, results)
+    assert len(significance.kept(results)) == 1
+
+
+def test_what_is_not_done_is_counted_first_and_named_last(tmp_path):
+    lines = ["mt embedded b2t 6-6 quickstart, seed 2", "mt embedded b2t 6-6 quickstart, seed 3", "growth-x"]
+    for missing, counted in ((lines, "3 cells and measurements"), (lines[:1], "one cell or measurement")):
+        reporting.write(Results(tmp_path / "laptop"), tmp_path, missing)
+        report = (tmp_path / "REPORT.md").read_text()
+        assert report.index(f"Not done yet, of what was asked for: {counted}, ") < report.index("## Findings")
+        assert f"{counted} of what was asked for" in report[report.index("## Not done yet") :]
+    reporting.write(Results(tmp_path / "laptop"), tmp_path, lines)
+    assert "mt embedded b2t 6-6 quickstart, seeds 2, 3\ngrowth-x\n" in (tmp_path / "REPORT.md").read_text()
 
 
 def test_a_paired_test_that_is_no_number_is_one_to_make(tmp_path):

@@ -26,7 +26,7 @@ from b2t_fairseq import patches
 from b2t_fairseq.checkpoints.loading import load_checkpoint
 from b2t_fairseq.common.errors import UserError
 from b2t_fairseq.common.files import read_record
-from b2t_fairseq.common.logs import hide_warnings_of_imports
+from b2t_fairseq.common.logs import quiet_imports
 from b2t_fairseq.connections import CONNECTIONS
 from b2t_fairseq.models import methods
 from b2t_fairseq.patches.additions import stop_on_sigterm
@@ -338,9 +338,11 @@ def test_commands_are_quiet(trained, data, run, tmp_path):
 
 
 def test_fairseqs_use_of_torchscript_is_not_our_users_to_mend():
+    texts = "`torch.jit.script` is deprecated. Please switch to another.", "another is deprecated"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        hide_warnings_of_imports()
-        warnings.warn("`torch.jit.script` is deprecated. Please switch to another.", FutureWarning, stacklevel=1)
-        warnings.warn("another is deprecated", FutureWarning, stacklevel=1)
-    assert [str(each.message) for each in caught] == ["another is deprecated"]
+        with quiet_imports():
+            for text in texts:
+                warnings.warn(text, FutureWarning, stacklevel=1)
+        warnings.warn(texts[0], FutureWarning, stacklevel=1)  # the user's own
+    assert [str(each.message) for each in caught] == [texts[1], texts[0]]

@@ -93,8 +93,7 @@ class Report:
         """Say what the reader is looking at, and how much of it is not done yet."""
         self.document.add(Text(OPENING[self.scale]))
         if missing:
-            count = f"{len(missing)} cells and measurements" if len(missing) > 1 else "a cell or a measurement"
-            self.document.add(Text(f"Not done yet, of what was asked for: {count}, named near the end."))
+            self.document.add(Text(f"Not done yet, of what was asked for: {how_many(missing)}, named near the end."))
         if self.older:
             count = f"{self.older} kept row{'s are' if self.older > 1 else ' is'}"
             self.document.add(Text(f"{count} of older versions of a recipe, a corpus or the program: not shown."))
@@ -329,7 +328,7 @@ class Report:
         plural = {cell: "seeds" if len(each) > 1 else "seed" for cell, each in seeds.items()}
         lines = [f"{cell}, {plural[cell]} {', '.join(each)}" if any(each) else cell for cell, each in seeds.items()]
         self.document.add(Heading("Not done yet", anchor="missing"))
-        self.document.add(Code(f"{len(missing)} cells and measurements that were asked for", lines))
+        self.document.add(Code(f"{how_many(missing)} of what was asked for", lines))
 
     def add_environment(self) -> None:
         """Add what the cells were made on, how long that took, and the command for each."""
@@ -351,6 +350,11 @@ class Report:
         self.document.add(Table(head, lines, wordy=(0, len(head) - 1)))
         commands = [f"# {describe(row)}\n{row['command']}" for row in self.rows if row.get("command")]
         self.document.add(Code(f"The training command of each of the {len(commands)} cells", commands))
+
+
+def how_many(missing: Sequence[str]) -> str:
+    """Say how many cells and measurements are not done."""
+    return f"{len(missing)} cells and measurements" if len(missing) > 1 else "one cell or measurement"
 
 
 def newest_code(paths: Iterable[Path]) -> list[Path]:
