@@ -19,12 +19,11 @@ if not answers_without_fairseq():
     check_fairseq()  # before an import that fails without it
     with unchanged_logging(), late_imports():
         with quiet_imports():
-            from . import patches
+            from . import patches  # and fairseq with them
 
         patches.apply()  # before the models: what is registered next runs on the repaired fairseq
 
-        with quiet_imports():
-            from . import connections, criterions, models, optim
+        from . import connections, criterions, models, optim
 
     __all__ += ["connections", "criterions", "models", "optim", "patches"]
 

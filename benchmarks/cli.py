@@ -3,17 +3,14 @@
 import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from b2t_fairseq.common.command_line import Parser, not_negative, positive
 from b2t_fairseq.common.errors import UserError
-from b2t_fairseq.common.files import is_special
-from b2t_fairseq.common.machine import busy, machine
+from b2t_fairseq.common.files import check_writable
+from b2t_fairseq.common.machine import busy, check_device, machine
 from b2t_fairseq.models.methods import add_code_options
 
 from . import cases as all_cases
@@ -67,25 +64,11 @@ def main(arguments: Sequence[str] | None = None, cases: dict[str, Case] = all_ca
     if given.list:
         print("\n".join(case.name for case in (chosen if given.cases else cases.values())))
         return 0
-    if given.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU; b2t-fairseq doctor says why")
-    for path in filter(None, (given.json, given.markdown)):
-        check_writable(Path(path))
+    check_device(given.device)
+    for option in ("json", "markdown"):
+        if path := getattr(given, option):
+            check_writable(path, f"--{option}")
     return measure_all(chosen, given)
-
-
-def check_writable(path: Path) -> None:
-    """Refuse, before hours of measurements, a file that cannot be written.
-
-    Raises:
-        UserError: names it.
-    """
-    try:
-        if path.is_dir() or is_special(path):
-            raise FileExistsError(path)
-        tempfile.TemporaryFile(dir=path.absolute().parent).close()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written there; give a file in a folder that exists") from error
 
 
 def measure_all(chosen: list[Case], given: argparse.Namespace) -> int:

@@ -15,12 +15,11 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..common.command_line import Parser, guarded, not_negative, positive
 from ..common.errors import UserError
-from ..common.files import write_atomically
+from ..common.files import check_writable, write_atomically
 from ..models.methods import METHODS, add_code_options, parse_methods
 from . import figures, fresh, style, trained
 from .probes import PROBES
@@ -80,8 +79,8 @@ def check(options: argparse.Namespace) -> None:
         options.connection = parse_methods(options.connection, "--connection")
     if options.figure:
         style.check_path(options.figure)
-    if options.output and not Path(options.output).absolute().parent.is_dir():
-        raise UserError(f"--output {options.output}: there is no such folder; make it first")
+    if options.output:
+        check_writable(options.output, "--output")
 
 
 def measured(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:

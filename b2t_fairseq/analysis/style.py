@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import replacing
+from ..common.files import check_writable, replacing
 from ..common.optional import require, require_extra
 
 #: connection -> label as the papers write it, colour, dash, marker
@@ -95,13 +95,12 @@ def check_path(path: str | Path, option: str = "--figure") -> None:
     """Refuse a figure's path that cannot be written, before anything is computed.
 
     Raises:
-        UserError: another ending than svg, png or pdf, no such folder, or no matplotlib.
+        UserError: another ending than svg, png or pdf, a place that cannot be written, or no matplotlib.
     """
     require_extra("plots", "figures")
     if Path(path).suffix.lower() not in FORMATS:
         raise UserError(f"{option} {path}: the name must end in {', '.join(FORMATS)}")
-    if not Path(path).absolute().parent.is_dir():
-        raise UserError(f"{option} {path}: there is no such folder; make it first")
+    check_writable(path, option)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Files and folders that are whole or absent, whatever interrupts the work.
 
 One way each: `write_atomically` for a small text, `replacing` for a file that is filled piece by piece,
-`all_or_nothing` for a folder, `locked` for a folder that one process at a time may work in, `write_record`,
-`read_record` and `read_records` for our own JSON, `disk_full_as_one_line` around work that may fill the disk.
+`check_writable` for its place before the work, `all_or_nothing` for a folder, `locked` for a folder that one process at
+a time may work in, `write_record`, `read_record` and `read_records` for our own JSON, `disk_full_as_one_line` around
+work that may fill the disk.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +60,27 @@ def is_special(path: Path) -> bool:
     places = (os.path.realpath(path.parent), os.readlink(path)) if path.is_symlink() else ()
     is_open_file = any(place.startswith("/proc/") for place in places)
     return is_open_file or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def check_writable(path: str | os.PathLike, option: str) -> None:
+    """Refuse, before work that takes long, a file that could not be written at its end.
+
+    Args:
+        path: what `replacing` will get.
+        option: the option that names it, for the message.
+
+    Raises:
+        UserError: no such folder, one that cannot be written, or no regular file.
+    """
+    path = Path(path)
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"{option} {path}: there is no such folder; make it first")
+    if path.is_dir() or is_special(path):
+        raise UserError(f"{option} {path}: no regular file, so it cannot be replaced: name a file")
+    try:
+        tempfile.TemporaryFile(dir=path.absolute().parent).close()
+    except OSError as error:
+        raise UserError(f"{option} {path}: cannot be written ({reason(error)}): name a file elsewhere") from error
 
 
 def write_atomically(path: str | os.PathLike, text: str) -> None:

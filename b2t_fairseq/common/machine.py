@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..version import __version__
 from . import processes
+from .errors import UserError
 
 FAIRSEQS = ("ve-fairseq", "fairseq-fixed", "fairseq")
 
@@ -29,6 +30,18 @@ def machine(threads: int, device: str) -> dict:
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def check_device(device: str) -> None:
+    """Refuse "cuda" where torch sees no GPU.
+
+    Raises:
+        UserError: says where to look for the reason.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no GPU; b2t-fairseq doctor says why")
 
 
 def device_of(options: Sequence[str] = ()) -> str:

@@ -27,7 +27,8 @@ from .text_data import vocabulary_for
 #: seconds of one core per layer, update and 1,000 tokens, where no row tells better: the median of thirteen 18-18 cells
 #: of width 64, two at a time on two cores (AMD EPYC with AVX-512, torch 2.14.1, November 2026)
 SECONDS_PER_LAYER = 0.011
-EVALUATION_SECONDS = 15  # averaging and scoring, of the same cells; start of the processes included
+#: averaging and scoring took 10 there; 5 for the training's own start, which is not measured
+EVALUATION_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class Corpus:
         self.task = kind(fill_vocabulary(kind, options))
         self.root = output / Path(kind.output).name
         self.counts: Mapping[str, int] | None = None
+
+    @cached_property
+    def content(self) -> str:
+        """Return the hash of the task's data and of how they are prepared."""
+        return self.task.content()
 
     @cached_property
     def places(self):

@@ -8,7 +8,6 @@ count everywhere.
 
 import itertools
 import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from ..analysis.probes import RECORD, VERSION, default_layers
 from ..common.command_line import ours
 from ..common.files import read_records, replacing, write_atomically
 from ..models import methods
+from .costs import stacks
 from .jobs.progress import Display
 from .jobs.runner import Chain, Command, fingerprint, run_chains
 from .published import Target
@@ -87,21 +87,22 @@ class Measurement:
         records = read_records(path, damaged, **RECORD)
         if damaged or not records or any(record.get("version") != self.version for record in records):
             return False
-        if not (found := re.fullmatch(r"(?:(\d{1,4})-)?(\d{1,4})", records[0]["layers"])):
+        try:
+            depths = dict(zip(("encoder", "decoder"), stacks(records[0]["layers"]), strict=True))
+        except ValueError:
             return False
-        encoder, decoder = (int(depth or 0) for depth in found.groups())
+        counts = Counter((record["side"], record["layer"]) for record in records)
+        as_many_each = len(set(counts.values())) == 1
         if records[0]["probe"] == "points":
-            at = self.arguments[self.arguments.index("--at") + 1] if "--at" in self.arguments else ""
-            layers = {("decoder", number) for number in map(int, at.split(",") if at else default_layers(decoder))}
-        else:
-            stacks = ("encoder", encoder), ("decoder", decoder)
-            layers = {(side, number) for side, depth in stacks for number in range(1, depth + 1)}
-        found = Counter((record["side"], record["layer"]) for record in records)
+            at = self.arguments[self.arguments.index("--at") + 1].split(",") if "--at" in self.arguments else None
+            return as_many_each and set(counts) == {
+                ("decoder", layer) for layer in (map(int, at) if at else default_layers(depths["decoder"]))
+            }
+        if len(counts) != sum(depths.values()) or any(not 1 <= layer <= depths.get(side, 0) for side, layer in counts):
+            return False
         if records[0]["probe"] == "similarity":  # a record for each pair of layers
-            is_cut = len(records) != sum(depth * (depth + 1) // 2 for depth in (encoder, decoder))
-        else:
-            is_cut = len(set(found.values())) != 1
-        return set(found) == layers and not is_cut
+            return len(records) == sum(depth * (depth + 1) // 2 for depth in depths.values())
+        return as_many_each
 
     def keep(self, results: Results, source: Path | None = None) -> None:
         """Copy what the command wrote, or the file `source`, to the results."""

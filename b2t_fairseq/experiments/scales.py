@@ -74,8 +74,8 @@ class LaptopScale(Scale):
                 data += [f"--{side}-lang", language]
         where = f"w{width}"
         if self.options.data:  # another corpus of that name, or other sentences in it, are another measurement
-            content = self.corpus(target.task, target.laptop.get("data_recipe")).task.content()
-            where += f"-{clean(Path(self.options.data).resolve().name)}-{content[:8]}"
+            corpus = self.corpus(target.task, target.laptop.get("data_recipe"))
+            where += f"-{clean(Path(self.options.data).resolve().name)}-{corpus.content[:8]}"
         return ["--connection", connection, "--layers", layers, "--width", width, *data], where
 
     def trained_cells(self, target: Target) -> list[Cell]:

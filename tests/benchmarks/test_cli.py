@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from b2t_fairseq.common.command_line import guarded
+from b2t_fairseq.common.errors import UserError
+from benchmarks import cli
 from benchmarks.cases import Case, arch_of, decoding, sizes, training
 from benchmarks.cli import main
 from benchmarks.sides import Side
@@ -66,6 +68,20 @@ def test_mistakes_are_one_sentence(capsys, tmp_path):
         assert guarded(lambda: main(wrong)) == 2  # noqa: B023
         said = capsys.readouterr()
         assert said.err.startswith("error: ") and said.err.count("\n") == 1 and wrong[-1] in said.err and not said.out
+
+
+def test_what_is_finished_is_printed_when_the_disk_is_full(capsys, monkeypatch, tmp_path):
+    def full(results, *_) -> None:
+        if len(results) == 2:
+            raise UserError("r.json: no space left")
+
+    monkeypatch.setattr(cli, "measure", lambda case, *_: {"failed": "measured by nobody"})
+    monkeypatch.setattr(cli.report, "write_all", full)
+    names = [case.name for case in TINY]
+    assert guarded(lambda: main(["--json", str(tmp_path / "r.json"), *names], CASES)) == 2
+    said = capsys.readouterr()
+    assert all(f"{name} failed: measured by nobody" in said.out for name in names)
+    assert said.err.endswith("error: r.json: no space left\n")
 
 
 def test_the_list_needs_no_measurement(capsys):

@@ -104,8 +104,8 @@ def test_memory_is_only_counted_on_a_gpu_and_errors_are_outcomes():
     found = [(outcome.outcome, outcome.text) for outcome in outcomes]
     assert found == [("not run", "no GPU"), ("FAILED", "ValueError: first"), ("ok", "")]
     assert report.summary(outcomes) == "1 ok, 1 FAILED, 1 not run"
-    assert "unfinished" not in report.markdown({"name": "x"}, outcomes, 3)
-    assert " s; **unfinished: 34 of 37 cases were not finished**\n" in report.markdown({"name": "x"}, outcomes, 37)
+    assert "not finished" not in report.markdown({"name": "x"}, outcomes, 3)
+    assert " s; **34 of 37 cases are not finished**\n" in report.markdown({"name": "x"}, outcomes, 37)
 
 
 def test_nan_is_never_right():

@@ -182,6 +182,7 @@ def test_the_seconds_of_all_starts_count_and_not_those_between_them():
     first = [f"2026-01-01 23:59:{time}" for time in (f"10{start}", f"30{update}", f"50{update}")]
     second = [f"2026-01-02 08:00:{time}" for time in ("00 | INFO | imported", f"05{start}", f"12{update}")]
     assert History().read(first + second).seconds == 47
+    assert History().read(second + [f"2026-01-02 07:00:20{update}", f"2026-01-02 07:00:30{update}"]).seconds == 17
 
 
 def test_history_reads_fairseqs_log():

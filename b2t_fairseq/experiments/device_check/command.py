@@ -46,8 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown := [check for check in options.checks if check not in report.TITLES]:
         raise UserError(f"--checks {unknown[0]}: choose from {', '.join(report.TITLES)}")
     options.device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch sees no GPU; b2t-fairseq doctor says why")
+    machine.check_device(options.device)
     return options
 
 

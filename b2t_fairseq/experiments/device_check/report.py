@@ -78,7 +78,7 @@ def summary(outcomes: list[Outcome]) -> str:
 def markdown(facts: dict[str, Any], outcomes: list[Outcome], planned: int) -> str:
     """Return the report: the machine, what failed, and a table for each check."""
     seconds, left = sum(outcome.seconds for outcome in outcomes), planned - len(outcomes)
-    unfinished = f"; **unfinished: {left} of {planned} cases were not finished**" if left else ""
+    unfinished = f"; **{left} of {planned} cases are not finished**" if left else ""
     lines = [f"# Device check: {facts['name']}", "", f"{summary(outcomes)}; {seconds:.0f} s{unfinished}", ""]
     lines += [f"- {key}: {value}" for key, value in facts.items() if value is not None]
     if failed := [outcome for outcome in outcomes if outcome.outcome == FAILED]:
